@@ -1,0 +1,1 @@
+"""Benchmarks of speed: what fastrag_quant-bench runs."""

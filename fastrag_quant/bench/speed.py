@@ -1,0 +1,241 @@
+"""Latency and throughput of one model in one mode, on random tokens or real text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from fastrag_quant.batching import TokenBatch
+from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.errors import InputError
+from fastrag_quant.system import cpu_model, isa, peak_memory_bytes, usable_cores
+
+
+@dataclass(frozen=True)
+class SpeedMode:
+    """How a mode of the benchmark runs a model.
+
+    :param engine: the embedder's engine.
+    :param description: for help and tables.
+    """
+
+    engine: str
+    description: str
+
+
+# The names are those of fastRAG's benchmark_speed.py.
+MODES = {
+    "hf": SpeedMode("torch", "vanilla PyTorch, fp32 (or bf16 with --bf16)"),
+    "inc": SpeedMode("ipex", "int8 model directory on IPEX"),
+}
+
+
+@dataclass(frozen=True)
+class SpeedSettings:
+    """What to measure.
+
+    :param samples: how many texts are timed.
+    :param batch_size: texts per call.
+    :param seq_len: tokens per text, for random tokens.
+    :param warmup: calls before timing starts.
+    :param seed: of the random tokens.
+    """
+
+    samples: int = 1000
+    batch_size: int = 1
+    seq_len: int = 512
+    warmup: int = 5
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        :raises InputError: for counts below one and a negative warmup.
+        """
+        for name in ("samples", "batch_size", "seq_len"):
+            if getattr(self, name) < 1:
+                msg = f"{name} must be at least 1, not {getattr(self, name)}."
+                raise InputError(msg)
+        if self.warmup < 0:
+            msg = f"warmup must be at least 0, not {self.warmup}."
+            raise InputError(msg)
+
+
+@dataclass(frozen=True)
+class SpeedResult:
+    """What was measured; times in milliseconds per call of ``batch_size`` texts.
+
+    :param samples_per_second: throughput; on real text, of one embed_documents over all samples.
+    :param first_call_ms: the call right after loading, which compiles its shape.
+    :param load_seconds: from constructing the embedder until it is ready.
+    """
+
+    mode: str
+    model: str
+    input: str
+    batch_size: int
+    samples: int
+    latency_mean_ms: float
+    latency_std_ms: float
+    latency_p50_ms: float
+    latency_p95_ms: float
+    latency_p99_ms: float
+    samples_per_second: float
+    tokens_per_second: float
+    first_call_ms: float
+    load_seconds: float
+    peak_memory_bytes: int
+    threads: int
+    cpu: str
+    isa: list[str]
+    versions: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result for a JSON file."""
+        return asdict(self)
+
+
+def measure_speed(
+    model: str,
+    mode: str,
+    settings: SpeedSettings,
+    texts: Sequence[str] | None = None,
+    *,
+    bf16: bool = False,
+    threads: int | None = None,
+    pin_threads: bool = False,
+    progress_bar: bool = False,
+) -> SpeedResult:
+    """Load a model and measure it.
+
+    :param model: a model directory or hub name: int8 for mode "inc", fp32 for "hf".
+    :param mode: a key of :data:`MODES`.
+    :param texts: real text, timed end to end with tokenization; None is random tokens of one
+        length, without tokenization, as in fastRAG's recipe.
+    :param bf16: run what is not int8 in bfloat16 auto-mixed precision.
+    :param threads: of the engine.
+    :param pin_threads: bind the inference threads to a core each.
+    :raises InputError: for an unknown mode, no texts, or a seq_len that the model has no positions for.
+    """
+    if mode not in MODES:
+        msg = f"Unknown mode {mode!r}: use one of {', '.join(MODES)}."
+        raise InputError(msg)
+    if texts is not None and not texts:
+        msg = "There are no texts to measure on."
+        raise InputError(msg)
+    started = perf_counter()
+    with QuantizedEmbedder(
+        model,
+        MODES[mode].engine,
+        max_seq_len=settings.seq_len if texts is None else None,
+        bf16=bf16,
+        threads=threads,
+        pin_threads=pin_threads,
+    ) as embedder:
+        load_seconds = perf_counter() - started
+        measured = (
+            _measure_tokens(embedder, settings, progress_bar)
+            if texts is None
+            else _measure_texts(embedder, settings, texts, progress_bar)
+        )
+    return SpeedResult(
+        mode=mode + ("-bf16" if bf16 else ""),
+        model=model,
+        input=f"random tokens, length {settings.seq_len}" if texts is None else "text",
+        batch_size=settings.batch_size,
+        load_seconds=load_seconds,
+        peak_memory_bytes=peak_memory_bytes(),
+        threads=threads or usable_cores(),
+        cpu=cpu_model(),
+        isa=isa(),
+        versions=_versions(),
+        **measured,
+    )
+
+
+def _measure_tokens(embedder: QuantizedEmbedder, settings: SpeedSettings, progress_bar: bool) -> dict[str, Any]:
+    generator = np.random.default_rng(settings.seed)
+    shape = (settings.batch_size, settings.seq_len)
+    calls = max(1, settings.samples // settings.batch_size)
+
+    def random_batches(count: int) -> Iterable[TokenBatch]:
+        for _ in range(count):
+            ids = generator.integers(1, embedder.vocabulary_size, shape, dtype=np.int64)
+            yield TokenBatch(ids, np.ones(shape, dtype=np.int64))
+
+    first, *_ = _time_calls(embedder.encode, random_batches(1), 1, progress_bar=False)
+    _time_calls(embedder.encode, random_batches(settings.warmup), settings.warmup, progress_bar=False)
+    seconds = _time_calls(embedder.encode, random_batches(calls), calls, progress_bar)
+    return {
+        "samples": calls * settings.batch_size,
+        "first_call_ms": first * 1000,
+        "samples_per_second": calls * settings.batch_size / sum(seconds),
+        "tokens_per_second": calls * settings.batch_size * settings.seq_len / sum(seconds),
+        **_latency(seconds),
+    }
+
+
+def _measure_texts(
+    embedder: QuantizedEmbedder, settings: SpeedSettings, texts: Sequence[str], progress_bar: bool
+) -> dict[str, Any]:
+    texts = texts[: settings.samples]
+    size = settings.batch_size
+    calls = [texts[start : start + size] for start in range(0, len(texts), size)]
+
+    def embed(call: Sequence[str]) -> np.ndarray:
+        return embedder.embed_documents(call, batch_size=size)
+
+    first, *_ = _time_calls(embed, calls[:1], 1, progress_bar=False)
+    embedder.warm_up(batch_size=size)
+    _time_calls(embed, calls[: settings.warmup], settings.warmup, progress_bar=False)
+    seconds = _time_calls(embed, calls, len(calls), progress_bar)
+    started = perf_counter()
+    embed(texts)
+    whole = perf_counter() - started
+    return {
+        "samples": len(texts),
+        "first_call_ms": first * 1000,
+        "samples_per_second": len(texts) / whole,
+        "tokens_per_second": embedder.count_tokens(texts) / whole,
+        **_latency(seconds),
+    }
+
+
+def _time_calls(function: Callable[[Any], Any], inputs: Iterable[Any], total: int, progress_bar: bool) -> list[float]:
+    seconds = []
+    for value in tqdm(inputs, total=total, desc="Timing", unit=" calls", disable=not progress_bar):
+        started = perf_counter()
+        function(value)
+        seconds.append(perf_counter() - started)
+    return seconds
+
+
+def _latency(seconds: list[float]) -> dict[str, float]:
+    milliseconds = np.asarray(seconds) * 1000
+    p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99))
+    return {
+        "latency_mean_ms": float(milliseconds.mean()),
+        "latency_std_ms": float(milliseconds.std()),
+        "latency_p50_ms": float(p50),
+        "latency_p95_ms": float(p95),
+        "latency_p99_ms": float(p99),
+    }
+
+
+_REPORTED = ("fastrag-quant", "torch", "intel-extension-for-pytorch", "optimum-intel", "transformers", "tokenizers")
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _REPORTED:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

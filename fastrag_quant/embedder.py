@@ -1,0 +1,285 @@
+"""QuantizedEmbedder: texts in, float32 vectors out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from fastrag_quant.batching import ShapePolicy, TokenBatch, pad, plan_batches
+from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.engines import (
+    ENGINE_KINDS,
+    Engine,
+    EngineOptions,
+    check_engine_name,
+    engine_class,
+    installed_engines,
+)
+from fastrag_quant.errors import InputError, MissingExtraError, ModelError
+from fastrag_quant.manifest import Manifest
+from fastrag_quant.settings import (
+    EmbedderSettings,
+    SettingsOverrides,
+    override,
+    position_limit,
+    settings_from_files,
+)
+from fastrag_quant.source import METADATA_PATTERNS, ModelSource
+from fastrag_quant.tokenization import TextTokenizer
+
+logger = logging.getLogger(__name__)
+
+# Texts tokenized and sorted together: enough to fill every shape, few enough to hold in memory.
+_WINDOW = 8192
+
+# A torch module and its fused kernels take two calls a shape until they run at full speed.
+_WARM_UP_CALLS = 2
+
+
+class QuantizedEmbedder:
+    """A bi-encoder on a CPU. Safe to call from many threads.
+
+    Example::
+
+        embedder = QuantizedEmbedder("models/all-MiniLM-L6-v2-int8")
+        vectors = embedder.embed_documents(["a text", "another"])  # float32, shape (2, 384)
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        engine: str = DEFAULTS.engine,
+        pooling: str | None = None,
+        max_seq_len: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        *,
+        normalize: bool | None = None,
+        pad_to_max: bool = False,
+        threads: int | None = None,
+        pin_threads: bool = False,
+        bf16: bool = False,
+        int8: bool = True,
+        verify_hashes: bool = False,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        """Load a model. What is None is read from the model's files.
+
+        :param model: a quantized model directory, or the hub name of a published int8 model.
+        :param engine: "auto", "ipex", or "torch" for fp32 weights as they are.
+        :param pooling: "cls" or "mean"; needed only where the model's files do not say.
+        :param max_seq_len: tokens per text at the most; longer texts are cut, with a warning.
+        :param query_prompt: prefix of queries; "" for none.
+        :param document_prompt: prefix of documents; "" for none.
+        :param normalize: whether vectors have length one.
+        :param pad_to_max: pad every text to max_seq_len, for one single shape; slower on real text.
+        :param threads: intra-op threads of the engine. The torch-based engines set torch's
+            number for the whole process.
+        :param pin_threads: bind the inference threads, and no others, to a core each. For a
+            process that has its cores for itself; several such processes would share cores.
+        :param bf16: run what is not int8 in bfloat16 auto-mixed precision.
+        :param int8: False runs the fp32 weights of a model that is not quantized.
+        :param verify_hashes: compare the SHA-256 of every file with the manifest.
+        :param revision: branch, tag or commit of a hub model.
+        :param token: access token of the hub.
+        :param local_files_only: use the hub's local cache alone.
+        :raises InputError: for an argument that no model could satisfy.
+        :raises ModelError: for a model that is missing, damaged or of the wrong kind.
+        :raises MissingExtraError: if the engine is not installed.
+        :raises UnsupportedCpuError: if the engine would crash on this CPU.
+        """
+        check_engine_name(engine)
+        overrides = SettingsOverrides(pooling, normalize, max_seq_len, query_prompt, document_prompt)
+        options = EngineOptions(bf16, int8 and engine != "torch", threads, pin_threads)
+        source = ModelSource(str(model), revision, token, local_files_only)
+        directory = source.fetch(METADATA_PATTERNS)
+        manifest = Manifest.read(directory)
+        name = _choose_engine(engine, manifest)
+        self._settings = _resolve_settings(directory, source.name, manifest, overrides)
+        self._tokenizer = TextTokenizer(directory, self._settings.max_seq_len)
+        loaded = engine_class(name)
+        directory = source.fetch((*METADATA_PATTERNS, *ENGINE_KINDS[name].weights))
+        if manifest and options.int8:
+            check = manifest.check_hashes if verify_hashes else manifest.check_sizes
+            check(directory, name)
+        self._engine: Engine = loaded(directory, source, self._settings, options)
+        shortest = self._settings.max_seq_len if pad_to_max else loaded.shortest
+        self._shapes = ShapePolicy(loaded.token_budget, shortest, self._settings.max_seq_len)
+
+    @property
+    def settings(self) -> EmbedderSettings:
+        """Pooling, normalisation, limits and prompts in force."""
+        return self._settings
+
+    @property
+    def dimension(self) -> int:
+        """Numbers per vector."""
+        return self._settings.dimension
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that runs the model."""
+        return self._engine.name
+
+    def embed_queries(
+        self, texts: Sequence[str], batch_size: int = DEFAULTS.batch_size, progress_bar: bool = False
+    ) -> np.ndarray:
+        """Embed queries, with the query prompt.
+
+        :param texts: strings; possibly none.
+        :param batch_size: texts per batch at the most.
+        :param progress_bar: whether to show one, on standard error.
+        :return: float32 of shape (texts, dimension), in input order, in memory of its own.
+        :raises InputError: for anything but a sequence of strings.
+        """
+        return self._embed(texts, self._settings.query_prompt, batch_size, progress_bar)
+
+    def embed_documents(
+        self, texts: Iterable[str], batch_size: int = DEFAULTS.batch_size, progress_bar: bool = False
+    ) -> np.ndarray:
+        """Embed documents, with the document prompt.
+
+        :param texts: strings, from any iterable; it is read as vectors are made.
+        :param batch_size: texts per batch at the most.
+        :param progress_bar: whether to show one, on standard error.
+        :return: float32 of shape (texts, dimension), in input order, in memory of its own.
+        :raises InputError: for anything but an iterable of strings.
+        """
+        return self._embed(texts, self._settings.document_prompt, batch_size, progress_bar)
+
+    def warm_up(self, lengths: Iterable[int] | None = None, batch_size: int = 1) -> None:
+        """Run every shape that texts of these lengths need, so that none is compiled while a user waits.
+
+        :param lengths: tokens per text; None is every length up to max_seq_len.
+        :param batch_size: texts per batch.
+        """
+        wanted = range(1, self._settings.max_seq_len + 1) if lengths is None else lengths
+        limit = self._settings.max_seq_len
+        for length in sorted({self._shapes.padded_length(min(length, limit)) for length in wanted}):
+            ids = np.full((self._shapes.batch_size(length, batch_size), length), self._settings.pad_token_id)
+            batch = TokenBatch(ids.astype(np.int64), np.ones_like(ids, dtype=np.int64))
+            for _ in range(_WARM_UP_CALLS):
+                self._engine.encode(batch)
+
+    def encode(self, batch: TokenBatch) -> np.ndarray:
+        """Embed token ids as they are, without tokenization: what benchmarks time.
+
+        :param batch: arrays of shape (batch size, padded length).
+        :return: float32 of shape (batch size, dimension).
+        """
+        return self._engine.encode(batch)
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens embedding these texts runs through the model, padding not counted."""
+        return int(self._tokenizer(texts).lengths.sum())
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many token ids there are."""
+        return self._tokenizer.vocabulary_size
+
+    def close(self) -> None:
+        """Release the weights and threads; the embedder cannot be used afterwards."""
+        self._engine.close()
+
+    def __enter__(self) -> QuantizedEmbedder:
+        """Return the embedder, to be closed at the end of the with block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the embedder."""
+        self.close()
+
+    def _embed(self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool) -> np.ndarray:
+        _check_batch_size(batch_size)
+        total = len(texts) if isinstance(texts, Sequence) else None
+        truncated = 0
+        vectors = [np.empty((0, self.dimension), dtype=np.float32)]
+        with tqdm(total=total, desc="Embedding", unit=" texts", disable=not progress_bar) as progress:
+            for window in _windows(texts):
+                tokenized = self._tokenizer([prompt + text for text in window])
+                truncated += tokenized.truncated
+                vectors.append(self._encode(tokenized.token_ids, tokenized.lengths, batch_size, progress))
+        if truncated:
+            logger.warning(
+                "%d of %d texts were longer than %d tokens and were cut.",
+                truncated,
+                sum(map(len, vectors)),
+                self._settings.max_seq_len,
+            )
+        return np.concatenate(vectors)
+
+    def _encode(self, token_ids: list[list[int]], lengths: np.ndarray, batch_size: int, progress: tqdm) -> np.ndarray:
+        vectors = np.empty((len(token_ids), self.dimension), dtype=np.float32)
+        for batch in plan_batches(lengths, self._shapes, batch_size):
+            rows = [token_ids[index] for index in batch.indices]
+            vectors[batch.indices] = self._engine.encode(pad(rows, batch.length, self._settings.pad_token_id))
+            progress.update(len(rows))
+        return vectors
+
+
+def _choose_engine(engine: str, manifest: Manifest | None) -> str:
+    """Return the engine to run, from the caller's wish, the manifest and what is installed."""
+    if engine == "torch":
+        return engine
+    built = list(manifest.engines) if manifest else ["ipex"]
+    if engine != "auto":
+        if manifest and engine not in built:
+            msg = f"The model directory holds no weights for the {engine} engine, only for {', '.join(built)}."
+            raise ModelError(msg)
+        return engine
+    installed = installed_engines()
+    for name in built:
+        if name in installed:
+            return name
+    extras = " or ".join(f"pip install 'fastrag-quant[{ENGINE_KINDS[name].extra}]'" for name in built)
+    msg = f"The model runs on {', '.join(built)}, and none of these engines is installed: {extras}"
+    raise MissingExtraError(msg)
+
+
+def _resolve_settings(
+    directory: Path, name: str, manifest: Manifest | None, overrides: SettingsOverrides
+) -> EmbedderSettings:
+    if manifest is None:
+        return settings_from_files(directory, name, overrides)
+    return override(manifest.settings, overrides, position_limit(directory))
+
+
+def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
+    if isinstance(texts, str):
+        msg = "QuantizedEmbedder expects a list of texts. To embed one text, pass [text]."
+        raise InputError(msg)
+    if not isinstance(texts, Iterable):
+        msg = f"QuantizedEmbedder expects a list of texts, not {type(texts).__name__}."
+        raise InputError(msg)
+    if isinstance(texts, Sequence):
+        _check_strings(texts, 0)
+    position = 0
+    iterator = iter(texts)
+    while window := list(islice(iterator, _WINDOW)):
+        _check_strings(window, position)
+        position += len(window)
+        yield window
+
+
+def _check_strings(texts: Sequence[str], start: int) -> None:
+    for position, text in enumerate(texts, start):
+        if not isinstance(text, str):
+            msg = f"Text {position} is {type(text).__name__}, not a string: remove or convert it."
+            raise InputError(msg)
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        msg = f"batch_size must be a whole number of at least 1, not {batch_size!r}."
+        raise InputError(msg)

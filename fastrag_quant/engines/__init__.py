@@ -1,0 +1,114 @@
+"""The engines: what runs a model. One module each; none imports another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from fastrag_quant.batching import TokenBatch
+from fastrag_quant.errors import InputError
+from fastrag_quant.extras import missing_distributions, require
+from fastrag_quant.settings import EmbedderSettings
+from fastrag_quant.source import ModelSource
+from fastrag_quant.system import check_threads
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine runs.
+
+    :param bf16: run what is not int8 in bfloat16 auto-mixed precision.
+    :param int8: whether int8 weights are expected; an engine refuses others.
+    :param threads: intra-op threads; None is the engine's default, the usable cores.
+    :param pin_threads: bind each inference thread to a core of its own, see
+        :class:`fastrag_quant.engines.torch_thread.TorchThread`.
+    """
+
+    bf16: bool = False
+    int8: bool = True
+    threads: int | None = None
+    pin_threads: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the thread count.
+
+        :raises InputError: if threads is not positive.
+        """
+        check_threads(self.threads)
+
+
+class Engine(Protocol):
+    """What the embedder asks of an engine. Engines are safe to call from many threads.
+
+    :cvar name: what users call it.
+    :cvar token_budget: the tokens per batch at which it runs best, measured.
+    :cvar shortest: the smallest padded length worth a shape of its own, measured.
+    """
+
+    name: ClassVar[str]
+    token_budget: ClassVar[int]
+    shortest: ClassVar[int]
+
+    def __init__(
+        self, directory: Path, source: ModelSource, settings: EmbedderSettings, options: EngineOptions
+    ) -> None:
+        """Load the weights.
+
+        :raises ModelError: if they are missing or not of the expected kind.
+        """
+
+    def encode(self, batch: TokenBatch) -> np.ndarray:
+        """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
+        ...
+
+    def close(self) -> None:
+        """Release the weights and threads; the engine cannot be used afterwards."""
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """Where an engine's class lives, what it needs installed, and which weights it reads.
+
+    :param weights: the file that says a directory can run on this engine, with the hub patterns to get it.
+    """
+
+    module: str
+    class_name: str
+    extra: str
+    weights: tuple[str, ...]
+
+
+ENGINE_KINDS = {
+    "ipex": EngineKind("fastrag_quant.engines.ipex", "IpexEngine", "ipex", ("pytorch_model.bin",)),
+    "torch": EngineKind("fastrag_quant.engines.torch", "TorchEngine", "bench", ()),
+}
+
+
+def check_engine_name(name: str) -> None:
+    """Raise where a name is neither an engine's nor "auto".
+
+    :raises InputError: listing the valid names.
+    """
+    if name != "auto" and name not in ENGINE_KINDS:
+        msg = f"Unknown engine {name!r}: use one of auto, {', '.join(ENGINE_KINDS)}."
+        raise InputError(msg)
+
+
+def installed_engines() -> list[str]:
+    """Return the names of the engines whose dependencies are installed."""
+    return [name for name, kind in ENGINE_KINDS.items() if not missing_distributions(kind.extra)]
+
+
+def engine_class(name: str) -> type[Engine]:
+    """Import an engine.
+
+    :raises MissingExtraError: if its dependencies are not installed.
+    """
+    kind = ENGINE_KINDS[name]
+    require(kind.extra, f"The {name} engine")
+    engine: type[Engine] = getattr(import_module(kind.module), kind.class_name)
+    return engine

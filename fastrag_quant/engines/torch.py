@@ -1,0 +1,63 @@
+"""The torch engine: fp32 or bf16 weights on plain PyTorch, the baseline that int8 is measured against."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from fastrag_quant.batching import TokenBatch
+from fastrag_quant.engines import EngineOptions
+from fastrag_quant.engines.torch_loading import load_encoder
+from fastrag_quant.engines.torch_pooling import pool
+from fastrag_quant.engines.torch_thread import TorchThread
+from fastrag_quant.settings import EmbedderSettings
+from fastrag_quant.source import ModelSource
+
+
+class TorchEngine:
+    """Runs a model as transformers loads it, in fp32 or, with ``bf16``, in auto-mixed precision."""
+
+    name: ClassVar[str] = "torch"
+    token_budget: ClassVar[int] = 8192
+    # Eager PyTorch compiles nothing per shape: pad as little as possible.
+    shortest: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        directory: Path,  # noqa: ARG002 - an engine's signature
+        source: ModelSource,
+        settings: EmbedderSettings,
+        options: EngineOptions,
+    ) -> None:
+        """Load the weights.
+
+        :raises ModelError: if transformers cannot read them.
+        """
+        self._settings = settings
+        self._bf16 = options.bf16
+        self._thread = TorchThread(options)
+        self._model = self._thread.run(load_encoder, source)
+        self._takes_token_types = "token_type_ids" in inspect.signature(self._model.forward).parameters
+
+    def encode(self, batch: TokenBatch) -> np.ndarray:
+        """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
+        return self._thread.run(self._forward, batch)
+
+    def close(self) -> None:
+        """Release the weights and the thread."""
+        self._thread.close()
+        del self._model
+
+    def _forward(self, batch: TokenBatch) -> np.ndarray:
+        import torch
+
+        mask = torch.from_numpy(batch.attention_mask)
+        inputs = {"input_ids": torch.from_numpy(batch.input_ids), "attention_mask": mask}
+        if self._takes_token_types:
+            inputs["token_type_ids"] = torch.zeros_like(mask)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bf16):
+            hidden = self._model(**inputs).last_hidden_state
+        return pool(hidden, mask, self._settings)

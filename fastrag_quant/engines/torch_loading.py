@@ -1,0 +1,35 @@
+"""Loading an fp32 encoder with transformers, for quantization and for baselines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastrag_quant.errors import ModelError
+from fastrag_quant.source import ModelSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
+    """Load a source's encoder in fp32, in evaluation mode.
+
+    :param arguments: passed on to ``transformers.AutoModel.from_pretrained``.
+    :raises ModelError: if there are no fp32 weights that transformers can read.
+    """
+    import torch
+    from transformers import AutoModel
+
+    try:
+        model = AutoModel.from_pretrained(
+            source.fetch() if source.is_local else source.name,
+            revision=source.revision,
+            token=source.token,
+            local_files_only=source.local_files_only,
+            torch_dtype=torch.float32,
+            **arguments,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        msg = f"transformers cannot load the fp32 weights of {source.name}: {error}"
+        raise ModelError(msg) from error
+    return model.eval()

@@ -1,0 +1,35 @@
+"""The exceptions of this package: every one says what was wrong and what to do."""
+
+from __future__ import annotations
+
+
+class FastragQuantError(Exception):
+    """Base class of all errors that this package raises on purpose."""
+
+
+class InputError(FastragQuantError, ValueError):
+    """An argument, a text or a document that cannot be worked with."""
+
+
+class ModelError(FastragQuantError):
+    """A model or model directory that is missing, damaged or of an unsupported kind."""
+
+
+class CalibrationError(FastragQuantError):
+    """Calibration texts that cannot be read, or too few of them."""
+
+
+class FidelityError(FastragQuantError):
+    """An int8 model whose embeddings are too far from those of the fp32 model."""
+
+
+class OutputExistsError(FastragQuantError, FileExistsError):
+    """An output directory that exists and was not to be overwritten."""
+
+
+class UnsupportedCpuError(FastragQuantError):
+    """A CPU that lacks the instructions an engine needs."""
+
+
+class MissingExtraError(FastragQuantError, ImportError):
+    """A feature whose optional dependencies are not installed."""

@@ -1,0 +1,50 @@
+"""The optional dependencies: which extra brings what, and one message for a missing one."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, distribution
+
+from fastrag_quant.errors import MissingExtraError
+
+DISTRIBUTIONS_OF_EXTRA = {
+    "ipex": (
+        "torch",
+        "intel-extension-for-pytorch",
+        "optimum-intel",
+        "neural-compressor",
+        "transformers",
+        "datasets",
+    ),
+    "haystack1": ("farm-haystack", "faiss-cpu", "nltk", "rank-bm25"),
+    "bench": ("torch", "transformers", "sentence-transformers"),
+}
+
+
+def missing_distributions(extra: str) -> list[str]:
+    """Return the distributions of an extra that are not installed, without importing any.
+
+    :param extra: a key of :data:`DISTRIBUTIONS_OF_EXTRA`.
+    :return: distribution names, empty where the extra is complete.
+    """
+    return [name for name in DISTRIBUTIONS_OF_EXTRA[extra] if not _is_installed(name)]
+
+
+def require(extra: str, feature: str) -> None:
+    """Raise where a feature's optional dependencies are missing.
+
+    :param extra: a key of :data:`DISTRIBUTIONS_OF_EXTRA`.
+    :param feature: what needs it, as the subject of the message.
+    :raises MissingExtraError: naming the missing distributions and the extra that brings them.
+    """
+    missing = missing_distributions(extra)
+    if missing:
+        msg = f"{feature} needs {', '.join(missing)}: pip install 'fastrag-quant[{extra}]'"
+        raise MissingExtraError(msg)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True

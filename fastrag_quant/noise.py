@@ -1,0 +1,85 @@
+"""Keeping third-party noise that would alarm a user, and that no user can act on, off the terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+_STDERR = 2
+
+_HARMLESS = re.compile(
+    # IPEX replaces one of torch's operators on purpose, and torch's C++ code tells of it.
+    rb"\[W[^\n]*OperatorEntry\.cpp[^\n]*\n(?:[^\n]*\n)*?[^\n]*new kernel:[^\n]*\n\n?"
+    # neural-compressor sets its own log level while it is imported, and reports that it found a CPU.
+    rb"|[^\n]*Auto detect accelerator: CPU_Accelerator\.\n"
+    rb"|[^\n]*hw aligned scales not supported for device INCAcceleratorType\.CPU\n"
+)
+
+# "No CUDA runtime is found" on machines made for CPUs, tasks inferred by optimum, a missing mpi4py.
+_NOISY_LOGGERS = (
+    "IPEX",
+    "intel_extension_for_pytorch",
+    "intel_extension_for_pytorch.utils._logger",
+    "neural_compressor",
+    "optimum",
+    "optimum.exporters.tasks",
+    "torch.utils.cpp_extension",
+    "transformers",
+)
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """Silence the loggers and Python warnings of torch, IPEX, optimum and neural-compressor below errors.
+
+    The warnings are deprecations of torch's JIT and autocast interfaces that these libraries use.
+    """
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def import_quietly(*modules: str) -> None:
+    """Import modules with their loggers, warnings and harmless C++ messages silenced.
+
+    Standard error is held back meanwhile, and passed on without the harmless part.
+
+    :param modules: dotted names; those imported already cost nothing.
+    """
+    if all(name in sys.modules for name in modules):
+        return
+    with _stderr_without(_HARMLESS), quiet_logs():
+        for name in modules:
+            import_module(name)
+
+
+@contextmanager
+def _stderr_without(harmless: re.Pattern[bytes]) -> Iterator[None]:
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as captured:
+        stderr = os.dup(_STDERR)
+        os.dup2(captured.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, _STDERR)
+            os.close(stderr)
+            captured.seek(0)
+            if rest := harmless.sub(b"", captured.read()):
+                os.write(_STDERR, rest)

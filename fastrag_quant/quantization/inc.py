@@ -1,0 +1,124 @@
+"""Static int8 for the ipex engine: neural-compressor through optimum-intel, on fastRAG's recipe."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from fastrag_quant.engines.ipex import WEIGHTS_NAME, IpexEngine
+from fastrag_quant.engines.torch_loading import load_encoder
+from fastrag_quant.errors import ModelError
+from fastrag_quant.noise import import_quietly, quiet_logs
+from fastrag_quant.source import ModelSource
+from fastrag_quant.system import require_avx2
+from fastrag_quant.tokenization import TokenizedTexts
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+
+
+def quantize_with_inc(
+    source: ModelSource, calibration: TokenizedTexts, directory: Path, progress_bar: bool = False
+) -> list[str]:
+    """Write int8 TorchScript and its config.json, calibrated on texts at their own length.
+
+    :param source: the fp32 model.
+    :param calibration: token ids of the calibration texts.
+    :param directory: where to write; it exists.
+    :param progress_bar: whether to show calibration's progress on standard error.
+    :return: the names of the files that the ipex engine reads.
+    :raises ModelError: if the model cannot be loaded or quantized.
+    :raises UnsupportedCpuError: if importing IPEX would crash on this CPU.
+    """
+    require_avx2(IpexEngine.name)
+    import_quietly("intel_extension_for_pytorch", "neural_compressor.quantization", "optimum.intel.neural_compressor")
+    with quiet_logs():
+        # SDPA would hide the matmuls of attention from neural-compressor, which would stay in fp32.
+        model = load_encoder(source, attn_implementation="eager")
+    model.config._name_or_path = source.public_name  # no path of this machine in the model's config.json
+    with _private_neural_compressor():
+        try:
+            _quantize(model, _dataset(model, calibration), directory, progress_bar)
+        except Exception as error:
+            msg = f"neural-compressor cannot quantize {source.name} ({error})."
+            raise ModelError(msg) from error
+    _check_attention_is_quantized(directory)
+    return [WEIGHTS_NAME]
+
+
+def _quantize(model: PreTrainedModel, dataset: Dataset, directory: Path, progress_bar: bool) -> None:
+    from neural_compressor.config import PostTrainingQuantConfig
+    from optimum.intel import INCQuantizer
+    from transformers import default_data_collator
+
+    with tqdm(total=len(dataset), desc="Calibrating", unit=" texts", disable=not progress_bar) as progress:
+
+        def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+            # neural-compressor takes a few samples more than once, to trace the model.
+            progress.update(min(len(rows), len(dataset) - progress.n))
+            return dict(default_data_collator(rows))
+
+        INCQuantizer.from_pretrained(model, task="feature-extraction").quantize(
+            quantization_config=PostTrainingQuantConfig(
+                approach="static", backend="ipex", domain="nlp", excluded_precisions=["bf16"]
+            ),
+            calibration_dataset=dataset,
+            save_directory=directory,
+            batch_size=1,
+            data_collator=collate,
+        )
+
+
+def _dataset(model: PreTrainedModel, calibration: TokenizedTexts) -> Dataset:
+    import inspect
+
+    from datasets import Dataset
+
+    columns = {
+        "input_ids": calibration.token_ids,
+        "attention_mask": [[1] * len(ids) for ids in calibration.token_ids],
+    }
+    if "token_type_ids" in inspect.signature(model.forward).parameters:
+        columns["token_type_ids"] = [[0] * len(ids) for ids in calibration.token_ids]
+    return Dataset.from_dict(columns)
+
+
+def _check_attention_is_quantized(directory: Path) -> None:
+    """Fail where the TorchScript has no int8 at all, rather than ship fp32 under the name of int8."""
+    import torch
+
+    graph = str(torch.jit.load(directory / WEIGHTS_NAME).inlined_graph)
+    if "aten::quantize_per_tensor" not in graph:
+        msg = "neural-compressor wrote a model without int8 operators: its architecture is not supported by IPEX."
+        raise ModelError(msg)
+
+
+@contextmanager
+def _private_neural_compressor() -> Iterator[None]:
+    """Undo what neural-compressor does to its process.
+
+    It writes nc_workspace to the working directory, and seeds Python's, numpy's and torch's generators.
+    """
+    import torch
+    from neural_compressor import set_workspace
+    from neural_compressor.config import options
+
+    before = options.workspace
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        with TemporaryDirectory() as workspace, quiet_logs():
+            set_workspace(workspace)
+            yield
+    finally:
+        set_workspace(before)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

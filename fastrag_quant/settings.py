@@ -1,0 +1,235 @@
+"""How an embedder treats texts: pooling, normalisation, limits and prompts, and where each comes from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from fastrag_quant.errors import InputError, ModelError
+
+
+class Pooling(StrEnum):
+    """How the token vectors of a text become one vector."""
+
+    CLS = "cls"
+    MEAN = "mean"
+
+    @classmethod
+    def from_str(cls, name: str) -> Pooling:
+        """Return the pooling of that name, in this package's or Haystack 1's spelling.
+
+        :raises InputError: for another name; the message lists the valid ones.
+        """
+        spelled = _HAYSTACK1_SPELLING.get(name, name) if isinstance(name, str) else name
+        try:
+            return cls(spelled)
+        except ValueError:
+            valid = ", ".join([*(mode.value for mode in cls), *_HAYSTACK1_SPELLING])
+            msg = f"Unknown pooling {name!r}: use one of {valid}."
+            raise InputError(msg) from None
+
+
+_HAYSTACK1_SPELLING = {"cls_token": "cls", "reduce_mean": "mean"}
+
+
+@dataclass(frozen=True)
+class EmbedderSettings:
+    """What an embedder does around its model.
+
+    :param pooling: how token vectors become one vector.
+    :param normalize: whether vectors are scaled to length one.
+    :param max_seq_len: tokens per text, special tokens included; longer texts are cut.
+    :param query_prompt: prefix of queries, possibly empty.
+    :param document_prompt: prefix of documents, possibly empty.
+    :param dimension: numbers per vector.
+    :param pad_token_id: the token id that fills short texts of a batch.
+    """
+
+    pooling: Pooling
+    normalize: bool
+    max_seq_len: int
+    query_prompt: str
+    document_prompt: str
+    dimension: int
+    pad_token_id: int = 0
+
+
+@dataclass(frozen=True)
+class SettingsOverrides:
+    """The settings that a caller gives; None leaves a setting to the model's own files."""
+
+    pooling: str | None = None
+    normalize: bool | None = None
+    max_seq_len: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that no model could satisfy.
+
+        :raises InputError: for an unknown pooling, a max_seq_len below 3 or a prompt that is no string.
+        """
+        if self.pooling is not None:
+            Pooling.from_str(self.pooling)
+        limit = self.max_seq_len
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < _SHORTEST_TEXT):
+            msg = f"max_seq_len must be a whole number of at least {_SHORTEST_TEXT} tokens, not {limit!r}."
+            raise InputError(msg)
+        for name in ("query_prompt", "document_prompt"):
+            if not isinstance(getattr(self, name), str | None):
+                msg = f"{name} must be a string or None, not {type(getattr(self, name)).__name__}."
+                raise InputError(msg)
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings that were given, ready to replace those of :class:`EmbedderSettings`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.pooling is not None:
+            values["pooling"] = Pooling.from_str(self.pooling)
+        return {name: value for name, value in values.items() if value is not None}
+
+
+# A text of one token between two special ones.
+_SHORTEST_TEXT = 3
+
+_BGE_QUERY_PROMPT = "Represent this sentence for searching relevant passages: "
+
+# Published int8 models whose repositories say nothing of pooling. Source: their model cards.
+WELL_KNOWN_MODELS = {
+    f"intel/bge-{size}-en-v1.5-rag-int8-static": SettingsOverrides(
+        pooling="cls", normalize=True, query_prompt=_BGE_QUERY_PROMPT
+    )
+    for size in ("small", "base", "large")
+}
+
+
+def settings_from_files(directory: Path, name: str, overrides: SettingsOverrides) -> EmbedderSettings:
+    """Resolve an embedder's settings from what transformers and sentence-transformers wrote.
+
+    An argument wins over the files, and the files over the table of well-known models.
+
+    :param directory: holds config.json and, for a sentence-transformers model, modules.json.
+    :param name: the model's name as the caller gave it, for the table and for messages.
+    :param overrides: what the caller gave.
+    :raises ModelError: if config.json is missing or unreadable, the model has modules that this
+        package does not run, or its pooling is known neither from its files nor from the caller.
+    :raises InputError: if max_seq_len exceeds the model's positions.
+    """
+    config = read_json(directory / "config.json")
+    if not config:
+        msg = f"{name} is no model directory: it has no config.json."
+        raise ModelError(msg)
+    known = WELL_KNOWN_MODELS.get(name.lower(), SettingsOverrides())
+    prompts = read_json(directory / "config_sentence_transformers.json").get("prompts") or {}
+    limit = _position_limit(config)
+    settings = EmbedderSettings(
+        pooling=Pooling.from_str(overrides.pooling or known.pooling or _pooling_from_files(directory, name)),
+        normalize=_normalize_from_files(directory),
+        max_seq_len=min(_max_seq_len_from_files(directory), limit),
+        query_prompt=known.query_prompt or prompts.get("query") or "",
+        document_prompt=prompts.get("document") or prompts.get("passage") or "",
+        dimension=_dimension(config, name),
+        pad_token_id=config.get("pad_token_id") or 0,
+    )
+    return override(settings, overrides, limit)
+
+
+def override(settings: EmbedderSettings, overrides: SettingsOverrides, limit: int) -> EmbedderSettings:
+    """Return the settings with what the caller gave in place of what the files said.
+
+    :param limit: how many tokens the model has positions for.
+    :raises InputError: if max_seq_len exceeds them.
+    """
+    if overrides.max_seq_len is not None and overrides.max_seq_len > limit:
+        msg = f"max_seq_len {overrides.max_seq_len} is more than the {limit} tokens that the model has positions for."
+        raise InputError(msg)
+    return replace(settings, **overrides.given())
+
+
+def position_limit(directory: Path) -> int:
+    """Return how many tokens the model in a directory has positions for."""
+    return _position_limit(read_json(directory / "config.json"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, or an empty one if there is no such file.
+
+    :raises ModelError: if the file is there but is not a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path} cannot be read as JSON ({error}): fetch or write the model again."
+        raise ModelError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} holds a {type(content).__name__} where an object is expected: fetch or write the model again."
+        raise ModelError(msg)
+    return content
+
+
+def _position_limit(config: dict[str, Any]) -> int:
+    positions = config.get("max_position_embeddings") or _NO_LIMIT
+    # RoBERTa and its kin number positions from the padding id on.
+    offset = (config.get("pad_token_id") or 0) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
+    return int(positions) - offset
+
+
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
+_NO_LIMIT = 1_000_000
+
+
+def _max_seq_len_from_files(directory: Path) -> int:
+    sentence_transformers = read_json(directory / "sentence_bert_config.json").get("max_seq_length")
+    tokenizer = read_json(directory / "tokenizer_config.json").get("model_max_length")
+    return int(sentence_transformers or tokenizer or _NO_LIMIT)
+
+
+def _dimension(config: dict[str, Any], name: str) -> int:
+    for field in ("hidden_size", "dim", "d_model"):
+        if isinstance(config.get(field), int):
+            return int(config[field])
+    msg = f"The config.json of {name} does not say how long its vectors are (hidden_size): is it a text encoder?"
+    raise ModelError(msg)
+
+
+def _sentence_transformers_modules(directory: Path) -> list[str]:
+    path = directory / "modules.json"
+    if not path.is_file():
+        return []
+    try:
+        return [str(module["type"]).rpartition(".")[2] for module in json.loads(path.read_text(encoding="utf-8"))]
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{path} is not a list of sentence-transformers modules ({error}): fetch the model again."
+        raise ModelError(msg) from error
+
+
+def _pooling_from_files(directory: Path, name: str) -> str:
+    unsupported = set(_sentence_transformers_modules(directory)) - {"Transformer", "Pooling", "Normalize"}
+    if unsupported:
+        msg = f"{name} has the module {', '.join(sorted(unsupported))}, which changes pooled vectors: not supported."
+        raise ModelError(msg)
+    pooling = read_json(directory / "1_Pooling" / "config.json")
+    modes = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True]
+    mode = pooling.get("pooling_mode")  # sentence-transformers 5 writes one name instead of a flag a mode
+    if modes == ["pooling_mode_mean_tokens"] or mode == "mean":
+        return "mean"
+    if modes == ["pooling_mode_cls_token"] or mode == "cls":
+        return "cls"
+    if pooling:
+        msg = f"{name} pools by {mode or ' and '.join(modes)}; this package runs cls and mean."
+        raise ModelError(msg)
+    msg = (
+        f"Nothing in {name} says how its token vectors are pooled (no 1_Pooling/config.json, no fastrag_quant.json): "
+        "pass pooling='cls' or pooling='mean'. The model card says which; "
+        "a wrong guess ruins search silently."
+    )
+    raise ModelError(msg)
+
+
+def _normalize_from_files(directory: Path) -> bool:
+    modules = _sentence_transformers_modules(directory)
+    return "Normalize" in modules if modules else True

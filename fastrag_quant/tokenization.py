@@ -1,0 +1,85 @@
+"""Texts in, token ids out, with the tokenizers library alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from fastrag_quant.errors import ModelError
+
+TOKENIZER_NAME = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Token ids of texts.
+
+    :param token_ids: the ids of each text, special tokens included, without padding.
+    :param truncated: how many texts were longer than the limit and were cut.
+    """
+
+    token_ids: list[list[int]]
+    truncated: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per text, shape (texts,)."""
+        return np.fromiter(map(len, self.token_ids), dtype=np.int64, count=len(self.token_ids))
+
+
+class TextTokenizer:
+    """Cuts texts into token ids, no more than ``max_seq_len`` each. Safe to call from many threads."""
+
+    def __init__(self, directory: Path, max_seq_len: int) -> None:
+        """Load a directory's tokenizer.
+
+        :param max_seq_len: tokens per text at the most, special tokens included.
+        :raises ModelError: if the directory holds no tokenizer that can be read.
+        """
+        self._tokenizer = _load_tokenizer(directory)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_seq_len)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many token ids there are, special ones included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def __call__(self, texts: Sequence[str]) -> TokenizedTexts:
+        """Cut texts into token ids.
+
+        A single text is cut in the calling thread: quicker than waking a pool, and a later fork is
+        not warned about.
+        """
+        encodings: list[Encoding] = (
+            [self._tokenizer.encode(texts[0])] if len(texts) == 1 else self._tokenizer.encode_batch_fast(texts)
+        )
+        truncated = sum(bool(encoding.overflowing) for encoding in encodings)
+        return TokenizedTexts([encoding.ids for encoding in encodings], truncated)
+
+
+def _load_tokenizer(directory: Path) -> Tokenizer:
+    path = directory / TOKENIZER_NAME
+    if not path.is_file():
+        return _convert_slow_tokenizer(directory)
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        msg = f"{path} cannot be read ({error}): fetch or quantize the model again."
+        raise ModelError(msg) from error
+
+
+def _convert_slow_tokenizer(directory: Path) -> Tokenizer:
+    """Build a fast tokenizer from vocab.txt and the like, as old repositories have them."""
+    try:
+        from transformers import AutoTokenizer
+
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(directory, use_fast=True).backend_tokenizer
+    except (ImportError, OSError, ValueError, AttributeError) as error:
+        msg = f"{directory} has no {TOKENIZER_NAME}, and transformers could not make one from its other files: {error}"
+        raise ModelError(msg) from error
+    return tokenizer
