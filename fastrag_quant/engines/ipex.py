@@ -47,14 +47,13 @@ class IpexEngine:
             _check_int8_torchscript(directory, source.name)
         self._settings = settings
         self._bf16 = options.bf16
-        self._thread = TorchThread(options)
+        self._thread = TorchThread.shared(options)
         try:
             if options.int8:
                 self._module = self._thread.run(_load_int8, directory)
             else:
                 self._module = self._thread.run(_load_fp32, source, options)
         except Exception as error:
-            self._thread.close()
             msg = f"IPEX cannot load {source.name} ({error}). Was it quantized with --engine ipex, for these versions?"
             raise ModelError(msg) from error
         self._input_names = _input_names(self._module)
@@ -64,9 +63,8 @@ class IpexEngine:
         return self._thread.run(self._forward, batch)
 
     def close(self) -> None:
-        """Release the weights and the thread."""
-        self._thread.close()
-        del self._module
+        """Release the weights."""
+        del self._module, self._thread
 
     def _forward(self, batch: TokenBatch) -> np.ndarray:
         import torch

@@ -38,7 +38,7 @@ class TorchEngine:
         """
         self._settings = settings
         self._bf16 = options.bf16
-        self._thread = TorchThread(options)
+        self._thread = TorchThread.shared(options)
         self._model = self._thread.run(load_encoder, source)
         self._takes_token_types = "token_type_ids" in inspect.signature(self._model.forward).parameters
 
@@ -47,9 +47,8 @@ class TorchEngine:
         return self._thread.run(self._forward, batch)
 
     def close(self) -> None:
-        """Release the weights and the thread."""
-        self._thread.close()
-        del self._model
+        """Release the weights."""
+        del self._model, self._thread
 
     def _forward(self, batch: TokenBatch) -> np.ndarray:
         import torch

@@ -1,0 +1,77 @@
+"""An embedder that is loaded when it is first used, and shared by all who ask for the same one."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+from weakref import WeakValueDictionary
+
+from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.engines import EngineOptions, check_engine_name
+from fastrag_quant.settings import SettingsOverrides
+
+_loaded: WeakValueDictionary[LazyEmbedder, QuantizedEmbedder] = WeakValueDictionary()
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class LazyEmbedder:
+    """The arguments of a :class:`QuantizedEmbedder`, checked at once; the model is loaded later.
+
+    A retriever and a ranker of the same model and arguments share one loaded model.
+    """
+
+    model: str
+    engine: str = DEFAULTS.engine
+    pooling: str | None = None
+    max_seq_len: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    pad_to_max: bool = False
+    threads: int | None = None
+    pin_threads: bool = False
+    bf16: bool = False
+    revision: str | None = None
+    token: str | bool | None = None
+    local_files_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model.
+
+        :raises InputError: for an unknown engine or pooling, and for limits, prompts and thread
+            counts that no model could satisfy.
+        """
+        check_engine_name(self.engine)
+        SettingsOverrides(self.pooling, None, self.max_seq_len, self.query_prompt, self.document_prompt)
+        EngineOptions(threads=self.threads)
+
+    @cached_property
+    def embedder(self) -> QuantizedEmbedder:
+        """The embedder, loaded at the first use.
+
+        :raises ModelError: and the other errors of :class:`QuantizedEmbedder`.
+        """
+        with _loading:
+            embedder = _loaded.get(self)
+            if embedder is None:
+                embedder = _loaded[self] = self._load()
+            return embedder
+
+    def _load(self) -> QuantizedEmbedder:
+        return QuantizedEmbedder(
+            self.model,
+            self.engine,
+            self.pooling,
+            self.max_seq_len,
+            self.query_prompt,
+            self.document_prompt,
+            pad_to_max=self.pad_to_max,
+            threads=self.threads,
+            pin_threads=self.pin_threads,
+            bf16=self.bf16,
+            revision=self.revision,
+            token=self.token,
+            local_files_only=self.local_files_only,
+        )

@@ -1,0 +1,83 @@
+"""Between Haystack 1 Documents and what an embedder takes and gives."""
+
+from copy import copy
+from typing import Any, Dict, Iterable, List, Optional
+
+import pandas as pd
+from haystack.schema import Document
+
+from fastrag_quant.errors import InputError
+
+
+def check_documents(documents: List[Document], node: str) -> None:
+    """Raise where documents are not a list of Haystack Documents.
+
+    :param node: the name of the node, for the message.
+    :raises InputError: naming what was given instead.
+    """
+    if not isinstance(documents, list):
+        msg = f"{node} expects a list of Documents, not {type(documents).__name__}."
+        raise InputError(msg)
+    for document in documents:
+        if not isinstance(document, Document):
+            msg = f"{node} expects a list of Documents, and one of them is {type(document).__name__}."
+            raise InputError(msg)
+
+
+def check_top_k(top_k: int, node: str) -> None:
+    """Raise where top_k is not a positive number.
+
+    :raises InputError: for zero, negative numbers and other types.
+    """
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+        msg = f"{node}: top_k must be a whole number of at least 1, not {top_k!r}."
+        raise InputError(msg)
+
+
+def texts_of(documents: Iterable[Document], embed_meta_fields: Optional[List[str]]) -> List[str]:
+    """Return what is embedded of each document: chosen meta fields and the content, a line each.
+
+    Tables become CSV, and empty meta fields are left out, as in Haystack 1's EmbeddingRetriever.
+
+    :raises InputError: naming the document whose content is neither text nor table.
+    """
+    return ["\n".join([*_meta_texts(document, embed_meta_fields), _content(document)]) for document in documents]
+
+
+def with_embedding(document: Document, embedding: Any) -> Document:
+    """Return a copy of a document that carries an embedding."""
+    embedded = _copied(document)
+    embedded.embedding = embedding
+    return embedded
+
+
+def with_score(document: Document, score: float) -> Document:
+    """Return a copy of a document that carries a score."""
+    scored = _copied(document)
+    scored.score = score
+    return scored
+
+
+def _copied(document: Document) -> Document:
+    # Meta is copied too: a later node may write to it.
+    copied = copy(document)
+    copied.meta = copy(document.meta)
+    return copied
+
+
+def _content(document: Document) -> str:
+    if isinstance(document.content, pd.DataFrame):
+        return str(document.content.to_csv(index=False))
+    if not isinstance(document.content, str):
+        msg = (
+            f"Document {document.id} has content of type {type(document.content).__name__}, and only text and tables "
+            "can be embedded: remove the document or give it text."
+        )
+        raise InputError(msg)
+    return document.content
+
+
+def _meta_texts(document: Document, fields: Optional[List[str]]) -> List[str]:
+    meta: Dict[str, Any] = document.meta or {}
+    values = [meta[field] for field in fields or [] if meta.get(field)]
+    return [str(item) for value in values for item in (value if isinstance(value, list) else [value])]

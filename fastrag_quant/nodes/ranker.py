@@ -1,0 +1,217 @@
+"""QuantizedBiEncoderRanker: a Haystack 1 ranker on an int8 embedder."""
+
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import numpy as np
+from haystack.nodes.ranker.base import BaseRanker
+from haystack.schema import Document
+
+from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.errors import InputError
+from fastrag_quant.lazy import LazyEmbedder
+from fastrag_quant.nodes.documents import check_documents, check_top_k, texts_of, with_score
+
+
+class QuantizedBiEncoderRanker(BaseRanker):
+    """Orders documents by the cosine of their vectors to the query's, from an int8 model on the CPU.
+
+    Drops in for fastRAG's node of this name. The model is loaded when it is first used. A
+    document's score is the cosine, a Python float; ``scale_score`` maps it to (cosine + 1) / 2.
+    Documents with the same id appear once, ties keep the order of the input, and the input
+    documents stay as they are.
+    """
+
+    def __init__(
+        self,
+        model_name_or_path: str,
+        model_version: Optional[str] = None,
+        top_k: int = DEFAULTS.top_k,
+        batch_size: int = DEFAULTS.batch_size,
+        scale_score: bool = DEFAULTS.scale_score,
+        pooling: Optional[str] = None,
+        progress_bar: bool = DEFAULTS.progress_bar,
+        query_prompt: Optional[str] = None,
+        document_prompt: Optional[str] = None,
+        pad_to_max: Optional[bool] = False,
+        use_auth_token: Optional[Union[str, bool]] = None,
+        embed_meta_fields: Optional[List[str]] = None,
+        score_threshold: Optional[float] = None,
+        use_stored_embeddings: bool = False,
+        max_seq_len: Optional[int] = None,
+        engine: str = DEFAULTS.engine,
+        threads: Optional[int] = None,
+        pin_threads: bool = False,
+        bf16: bool = False,
+        local_files_only: bool = False,
+    ) -> None:
+        """Hold the parameters; no model is loaded yet.
+
+        :param model_name_or_path: a quantized model directory, or the hub name of a published int8 model.
+        :param model_version: branch, tag or commit of a hub model.
+        :param top_k: documents that are returned at the most.
+        :param batch_size: documents per batch at the most.
+        :param scale_score: map the cosine to 0 … 1.
+        :param pooling: "cls" or "mean"; None reads it from the model.
+        :param progress_bar: show one while embedding more than one batch.
+        :param query_prompt: prefix of queries; None is the model's own, "" is none.
+        :param document_prompt: prefix of documents; None is the model's own, "" is none.
+        :param pad_to_max: pad every text to max_seq_len.
+        :param use_auth_token: access token of the hub.
+        :param embed_meta_fields: meta fields that are embedded in front of the content.
+        :param score_threshold: drop documents whose score, scaled or not, is below it.
+        :param use_stored_embeddings: take the embedding that a document carries, where it has the
+            model's dimension, instead of embedding its text. For documents that a retriever with
+            the same model and prompts embedded, from a store with return_embedding.
+        :param max_seq_len: tokens per text at the most; None is the model's own limit.
+        :param engine: "auto", "ipex", or "torch" for an fp32 model as it is.
+        :param threads: intra-op threads; torch's number for the whole process.
+        :param pin_threads: bind the inference threads, and no others, to a core each.
+        :param bf16: run what is not int8 in bfloat16.
+        :param local_files_only: use the hub's local cache alone.
+        :raises InputError: for a parameter that no model could satisfy.
+        """
+        super().__init__()
+        check_top_k(top_k, type(self).__name__)
+        self.top_k = top_k
+        self.batch_size = batch_size
+        self.scale_score = scale_score
+        self.progress_bar = progress_bar
+        self.embed_meta_fields = embed_meta_fields
+        self.score_threshold = score_threshold
+        self.use_stored_embeddings = use_stored_embeddings
+        self._lazy = LazyEmbedder(
+            str(model_name_or_path),
+            engine,
+            pooling,
+            max_seq_len,
+            query_prompt,
+            document_prompt,
+            pad_to_max=bool(pad_to_max),
+            threads=threads,
+            pin_threads=pin_threads,
+            bf16=bf16,
+            revision=model_version,
+            token=use_auth_token,
+            local_files_only=local_files_only,
+        )
+
+    def warm_up(self) -> None:
+        """Load the model and compile its shapes for single queries.
+
+        :raises ModelError: if the model is missing, damaged or of the wrong kind.
+        """
+        self._lazy.embedder.warm_up()
+
+    def predict(self, query: str, documents: List[Document], top_k: Optional[int] = None) -> List[Document]:
+        """Order documents by their nearness to a query.
+
+        :param query: the query.
+        :param documents: the documents; possibly none.
+        :param top_k: documents at the most; None is the node's.
+        :return: copies of the documents with scores, best first.
+        :raises InputError: for anything but a string and Documents with text or a table, and for top_k below 1.
+        """
+        return self._rank([query], [documents], top_k, None)[0]
+
+    def predict_batch(
+        self,
+        queries: List[str],
+        documents: Union[List[Document], List[List[Document]]],
+        top_k: Optional[int] = None,
+        batch_size: Optional[int] = None,
+    ) -> Union[List[Document], List[List[Document]]]:
+        """Order lists of documents, in the combinations that Haystack 1's rankers know.
+
+        One query and a list of documents give a list of documents. One query and lists of
+        documents, or as many queries as lists, give a list of documents for each.
+
+        :param queries: the queries; a single string is taken as a list of one.
+        :param documents: a list of documents, or a list of such lists.
+        :param top_k: documents per list at the most; None is the node's.
+        :param batch_size: documents per batch at the most; None is the node's.
+        :return: copies of the documents with scores, best first.
+        :raises InputError: for other combinations, and as in :meth:`predict`.
+        """
+        queries = [queries] if isinstance(queries, str) else queries
+        if documents and isinstance(documents[0], Document):
+            if len(queries) != 1:
+                msg = f"{type(self).__name__} got {len(queries)} queries and one list of Documents: pass one per query."
+                raise InputError(msg)
+            return self._rank(queries, [documents], top_k, batch_size)[0]  # type: ignore[list-item]
+        if len(queries) == 1:
+            queries = queries * len(documents)
+        if len(queries) != len(documents):
+            msg = f"{type(self).__name__} got {len(queries)} queries and {len(documents)} lists of Documents."
+            raise InputError(msg)
+        return self._rank(queries, documents, top_k, batch_size)  # type: ignore[arg-type]
+
+    def run_batch(
+        self,
+        queries: List[str],
+        documents: Union[List[Document], List[List[Document]]],
+        top_k: Optional[int] = None,
+        batch_size: Optional[int] = None,
+    ) -> Tuple[Dict[str, Any], str]:
+        """Rank in a batch pipeline; unlike Haystack's own, also for one flat list of documents."""
+        self.query_count += len(queries)
+        predict_batch = self.timing(self.predict_batch, "query_time")
+        return {"documents": predict_batch(queries, documents, top_k, batch_size)}, "output_1"
+
+    def _rank(
+        self,
+        queries: List[str],
+        lists: List[List[Document]],
+        top_k: Optional[int],
+        batch_size: Optional[int],
+    ) -> List[List[Document]]:
+        top_k = self.top_k if top_k is None else top_k
+        check_top_k(top_k, type(self).__name__)
+        for documents in lists:
+            check_documents(documents, type(self).__name__)
+        lists = [_without_repetitions(documents) for documents in lists]
+        flat = [document for documents in lists for document in documents]
+        if not flat:
+            return [[] for _ in lists]
+        ends = np.cumsum([len(documents) for documents in lists])[:-1]
+        vectors = np.split(self._document_vectors(flat, batch_size), ends)
+        query_vectors = _unit(self._lazy.embedder.embed_queries(queries, batch_size or self.batch_size))
+        return [self._best(*parts, top_k) for parts in zip(query_vectors, lists, vectors, strict=True)]
+
+    def _best(self, query: np.ndarray, documents: List[Document], vectors: np.ndarray, top_k: int) -> List[Document]:
+        cosines = vectors @ query
+        scores = (cosines + 1) / 2 if self.scale_score else cosines
+        order = np.argsort(-scores, kind="stable")
+        if self.score_threshold is not None:
+            order = order[scores[order] >= self.score_threshold]
+        return [with_score(documents[index], float(scores[index])) for index in order[:top_k]]
+
+    def _document_vectors(self, documents: List[Document], batch_size: Optional[int]) -> np.ndarray:
+        """Return a unit vector per document, embedding every different text once."""
+        embedder = self._lazy.embedder
+        vectors = np.empty((len(documents), embedder.dimension), dtype=np.float32)
+        missing = []
+        for row, document in enumerate(documents):
+            if self.use_stored_embeddings and np.shape(document.embedding) == (embedder.dimension,):
+                vectors[row] = document.embedding
+            else:
+                missing.append(row)
+        if missing:
+            texts = texts_of((documents[row] for row in missing), self.embed_meta_fields)
+            different = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+            size = batch_size or self.batch_size
+            shows_progress = self.progress_bar and len(different) > size
+            embedded = embedder.embed_documents(list(different), size, shows_progress)
+            vectors[missing] = embedded[[different[text] for text in texts]]
+        return _unit(vectors)
+
+
+def _without_repetitions(documents: List[Document]) -> List[Document]:
+    first: Dict[str, Document] = {}
+    for document in documents:
+        first.setdefault(document.id, document)
+    return list(first.values())
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)

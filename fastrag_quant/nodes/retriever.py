@@ -1,0 +1,241 @@
+"""QuantizedBiEncoderRetriever: a Haystack 1 retriever on an int8 embedder."""
+
+import logging
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import numpy as np
+from haystack.document_stores.base import BaseDocumentStore
+from haystack.nodes.retriever.dense import DenseRetriever
+from haystack.schema import Document, FilterType
+
+from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.errors import InputError
+from fastrag_quant.lazy import LazyEmbedder
+from fastrag_quant.nodes.documents import check_documents, check_top_k, texts_of, with_embedding
+
+logger = logging.getLogger(__name__)
+
+
+class QuantizedBiEncoderRetriever(DenseRetriever):
+    """Embeds queries and documents with an int8 model on the CPU, and asks a document store.
+
+    Drops in for fastRAG's node of this name and for Haystack 1's EmbeddingRetriever. The model is
+    loaded when it is first used. Scores are those of the store.
+    """
+
+    def __init__(
+        self,
+        embedding_model: str,
+        document_store: Optional[BaseDocumentStore] = None,
+        batch_size: int = DEFAULTS.batch_size,
+        max_seq_len: Optional[int] = None,
+        pooling_strategy: Optional[str] = None,
+        top_k: int = DEFAULTS.top_k,
+        progress_bar: bool = DEFAULTS.progress_bar,
+        scale_score: bool = DEFAULTS.scale_score,
+        embed_meta_fields: Optional[List[str]] = None,
+        query_prompt: Optional[str] = None,
+        document_prompt: Optional[str] = None,
+        pad_to_max: Optional[bool] = False,
+        engine: str = DEFAULTS.engine,
+        threads: Optional[int] = None,
+        pin_threads: bool = False,
+        bf16: bool = False,
+        model_version: Optional[str] = None,
+        use_auth_token: Optional[Union[str, bool]] = None,
+        local_files_only: bool = False,
+    ) -> None:
+        """Hold the parameters; no model is loaded yet.
+
+        :param embedding_model: a quantized model directory, or the hub name of a published int8 model.
+        :param document_store: where documents are; each method takes another one per call.
+        :param batch_size: texts per batch at the most.
+        :param max_seq_len: tokens per text at the most; None is the model's own limit.
+        :param pooling_strategy: "cls" or "mean" ("cls_token" and "reduce_mean" too); None reads it
+            from the model.
+        :param top_k: documents per query.
+        :param progress_bar: show one while embedding more than one batch.
+        :param scale_score: whether the store maps its scores to 0 … 1.
+        :param embed_meta_fields: meta fields that are embedded in front of the content.
+        :param query_prompt: prefix of queries; None is the model's own, "" is none.
+        :param document_prompt: prefix of documents; None is the model's own, "" is none.
+        :param pad_to_max: pad every text to max_seq_len.
+        :param engine: "auto", "ipex", or "torch" for an fp32 model as it is.
+        :param threads: intra-op threads; torch's number for the whole process.
+        :param pin_threads: bind the inference threads, and no others, to a core each.
+        :param bf16: run what is not int8 in bfloat16.
+        :param model_version: branch, tag or commit of a hub model.
+        :param use_auth_token: access token of the hub.
+        :param local_files_only: use the hub's local cache alone.
+        :raises InputError: for a parameter that no model could satisfy.
+        """
+        super().__init__()
+        check_top_k(top_k, type(self).__name__)
+        self.document_store = document_store
+        self.batch_size = batch_size
+        self.top_k = top_k
+        self.progress_bar = progress_bar
+        self.scale_score = scale_score
+        self.embed_meta_fields = embed_meta_fields
+        self._lazy = LazyEmbedder(
+            str(embedding_model),
+            engine,
+            pooling_strategy,
+            max_seq_len,
+            query_prompt,
+            document_prompt,
+            pad_to_max=bool(pad_to_max),
+            threads=threads,
+            pin_threads=pin_threads,
+            bf16=bf16,
+            revision=model_version,
+            token=use_auth_token,
+            local_files_only=local_files_only,
+        )
+        self._warned_of_dot_product = False
+
+    def warm_up(self) -> None:
+        """Load the model and compile its shapes for single queries.
+
+        :raises ModelError: if the model is missing, damaged or of the wrong kind.
+        """
+        self._lazy.embedder.warm_up()
+
+    def embed_queries(self, queries: List[str]) -> np.ndarray:
+        """Embed queries.
+
+        :param queries: strings; a single string is taken as a list of one.
+        :return: float32 of shape (queries, dimension).
+        :raises InputError: for anything but strings.
+        """
+        texts = [queries] if isinstance(queries, str) else queries
+        return self._lazy.embedder.embed_queries(texts, self.batch_size, self._shows_progress(texts))
+
+    def embed_documents(self, documents: List[Document]) -> np.ndarray:
+        """Embed documents.
+
+        :return: float32 of shape (documents, dimension).
+        :raises InputError: for anything but Documents with text or a table, and if the vectors do
+            not fit the document store.
+        """
+        check_documents(documents, type(self).__name__)
+        texts = texts_of(documents, self.embed_meta_fields)
+        self._check_dimension(self.document_store)
+        return self._lazy.embedder.embed_documents(texts, self.batch_size, self._shows_progress(texts))
+
+    def run_indexing(self, documents: List[Document]) -> Tuple[Dict[str, Any], str]:
+        """Give documents their embeddings, in an indexing pipeline; the input stays as it is."""
+        embeddings = self.embed_documents(documents)
+        embedded = [with_embedding(*pair) for pair in zip(documents, embeddings, strict=True)]
+        return {"documents": embedded}, "output_1"
+
+    def retrieve(
+        self,
+        query: str,
+        filters: Optional[FilterType] = None,
+        top_k: Optional[int] = None,
+        index: Optional[str] = None,
+        headers: Optional[Dict[str, str]] = None,
+        scale_score: Optional[bool] = None,
+        document_store: Optional[BaseDocumentStore] = None,
+    ) -> List[Document]:
+        """Return the documents nearest to a query.
+
+        :param query: the query.
+        :param filters: the store's filters on meta fields.
+        :param top_k: documents at the most; None is the node's.
+        :param index: the store's index; None is its own.
+        :param headers: HTTP headers for stores that take them.
+        :param scale_score: whether scores are mapped to 0 … 1; None is the node's.
+        :param document_store: the store to ask; None is the node's.
+        :return: documents with scores, best first.
+        :raises InputError: without a store, for top_k below 1, and for vectors that do not fit the store.
+        """
+        store = self._store(document_store)
+        embeddings = self._embed_for(store, [query])
+        documents: List[Document] = store.query_by_embedding(
+            embeddings[0], **self._query_arguments(store, filters, top_k, index, headers, scale_score)
+        )
+        return documents
+
+    def retrieve_batch(
+        self,
+        queries: List[str],
+        filters: Optional[Union[FilterType, List[Optional[FilterType]]]] = None,
+        top_k: Optional[int] = None,
+        index: Optional[str] = None,
+        headers: Optional[Dict[str, str]] = None,
+        batch_size: Optional[int] = None,
+        scale_score: Optional[bool] = None,
+        document_store: Optional[BaseDocumentStore] = None,
+    ) -> List[List[Document]]:
+        """Return the documents nearest to each of several queries.
+
+        :param queries: the queries.
+        :param filters: one filter for all queries, or a list with one for each.
+        :param batch_size: queries per batch; None is the node's.
+
+        The other parameters and the errors are those of :meth:`retrieve`.
+
+        :return: a list of documents per query.
+        """
+        store = self._store(document_store)
+        arguments = self._query_arguments(store, filters, top_k, index, headers, scale_score)
+        if len(queries) == 0:
+            return []
+        embeddings = self._embed_for(store, queries, batch_size)
+        documents: List[List[Document]] = store.query_by_embedding_batch(list(embeddings), **arguments)
+        return documents
+
+    def _embed_for(self, store: BaseDocumentStore, queries: List[str], batch_size: Optional[int] = None) -> np.ndarray:
+        self._check_dimension(store)
+        self._warn_of_dot_product(store)
+        return self._lazy.embedder.embed_queries(queries, batch_size or self.batch_size, self._shows_progress(queries))
+
+    def _query_arguments(
+        self,
+        store: BaseDocumentStore,
+        filters: Any,
+        top_k: Optional[int],
+        index: Optional[str],
+        headers: Optional[Dict[str, str]],
+        scale_score: Optional[bool],
+    ) -> Dict[str, Any]:
+        top_k = self.top_k if top_k is None else top_k
+        check_top_k(top_k, type(self).__name__)
+        return {
+            "filters": filters,
+            "top_k": top_k,
+            "index": store.index if index is None else index,
+            "headers": headers,
+            "scale_score": self.scale_score if scale_score is None else scale_score,
+        }
+
+    def _store(self, document_store: Optional[BaseDocumentStore]) -> BaseDocumentStore:
+        store = self.document_store if document_store is None else document_store
+        if store is None:
+            msg = f"{type(self).__name__} has no document store: pass one to its constructor or to this call."
+            raise InputError(msg)
+        return store
+
+    def _check_dimension(self, store: Optional[BaseDocumentStore]) -> None:
+        expected = getattr(store, "embedding_dim", None)
+        dimension = self._lazy.embedder.dimension
+        if expected is not None and expected != dimension:
+            msg = (
+                f"The document store holds vectors of {expected} numbers, and {self._lazy.model} makes vectors of "
+                f"{dimension}: create the store with embedding_dim={dimension}."
+            )
+            raise InputError(msg)
+
+    def _warn_of_dot_product(self, store: BaseDocumentStore) -> None:
+        normalized = self._lazy.embedder.settings.normalize
+        if getattr(store, "similarity", None) == "dot_product" and normalized and not self._warned_of_dot_product:
+            self._warned_of_dot_product = True
+            logger.warning(
+                "The document store's similarity is dot_product, which squeezes the scores of normalised vectors to "
+                "about 0.5: create it with similarity='cosine'. The order of the documents is the same."
+            )
+
+    def _shows_progress(self, texts: List[str]) -> bool:
+        return self.progress_bar and len(texts) > self.batch_size

