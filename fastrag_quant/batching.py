@@ -32,6 +32,7 @@ class ShapePolicy:
         64, 80, 96, 112, 128, 160, 192 …: at most a quarter, on average a tenth, is padding, and 16
         lengths cover every text of up to 512 tokens.
         """
+        length = max(length, 1)  # a tokenizer without special tokens makes none of an empty text
         step = max(self.shortest, 1 << max(0, (length - 1).bit_length() - 3))
         return min(-(-length // step) * step, self.longest)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from weakref import WeakValueDictionary
 
@@ -12,7 +12,7 @@ from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.engines import EngineOptions, check_engine_name
 from fastrag_quant.settings import SettingsOverrides
 
-_loaded: WeakValueDictionary[LazyEmbedder, QuantizedEmbedder] = WeakValueDictionary()
+_loaded: WeakValueDictionary[tuple, QuantizedEmbedder] = WeakValueDictionary()
 _loading = threading.Lock()
 
 
@@ -54,9 +54,10 @@ class LazyEmbedder:
         :raises ModelError: and the other errors of :class:`QuantizedEmbedder`.
         """
         with _loading:
-            embedder = _loaded.get(self)
+            arguments = astuple(self)  # self as the key would hold the embedder for ever
+            embedder = _loaded.get(arguments)
             if embedder is None:
-                embedder = _loaded[self] = self._load()
+                embedder = _loaded[arguments] = self._load()
             return embedder
 
     def _load(self) -> QuantizedEmbedder:

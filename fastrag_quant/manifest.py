@@ -74,12 +74,15 @@ class Manifest:
         :return: the manifest, or None where the directory has none.
         :raises ModelError: if it is damaged or of a newer format.
         """
-        content = read_json(directory / MANIFEST_NAME)
-        if not content:
+        if not (directory / MANIFEST_NAME).is_file():
             return None
-        version = content.get("format_version")
+        content = read_json(directory / MANIFEST_NAME)
+        version = content.get("format_version", FORMAT_VERSION)
         if version != FORMAT_VERSION:
-            msg = f"{directory} has a manifest of format {version}; this fastrag_quant reads {FORMAT_VERSION}."
+            msg = (
+                f"{directory} has a manifest of format {version}; this fastrag_quant reads {FORMAT_VERSION}: "
+                "upgrade fastrag-quant, or quantize the model again."
+            )
             raise ModelError(msg)
         try:
             return cls(
@@ -89,7 +92,7 @@ class Manifest:
                 engines={name: _engine_record(record) for name, record in content["engines"].items()},
                 files=_file_records(content["files"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             msg = f"The manifest in {directory} is damaged ({error!r}): quantize the model again."
             raise ModelError(msg) from error
 

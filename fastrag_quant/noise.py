@@ -7,12 +7,16 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
 _STDERR = 2
+
+# Two threads that held standard error back at once would give it back in the wrong order.
+_holding_back = threading.Lock()
 
 _HARMLESS = re.compile(
     # IPEX replaces one of torch's operators on purpose, and torch's C++ code tells of it.
@@ -63,7 +67,7 @@ def import_quietly(*modules: str) -> None:
     """
     if all(name in sys.modules for name in modules):
         return
-    with _stderr_without(_HARMLESS), quiet_logs():
+    with _holding_back, _stderr_without(_HARMLESS), quiet_logs():
         for name in modules:
             import_module(name)
 

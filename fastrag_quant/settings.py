@@ -121,14 +121,15 @@ def settings_from_files(directory: Path, name: str, overrides: SettingsOverrides
     if not config:
         msg = f"{name} is no model directory: it has no config.json."
         raise ModelError(msg)
+    _refuse_unsupported_modules(directory, name)
     known = WELL_KNOWN_MODELS.get(name.lower(), SettingsOverrides())
     prompts = read_json(directory / "config_sentence_transformers.json").get("prompts") or {}
     limit = _position_limit(config)
     settings = EmbedderSettings(
-        pooling=Pooling.from_str(overrides.pooling or known.pooling or _pooling_from_files(directory, name)),
+        pooling=Pooling.from_str(overrides.pooling or _pooling_from_files(directory, name, known.pooling)),
         normalize=_normalize_from_files(directory),
         max_seq_len=min(_max_seq_len_from_files(directory), limit),
-        query_prompt=known.query_prompt or prompts.get("query") or "",
+        query_prompt=prompts.get("query", known.query_prompt) or "",
         document_prompt=prompts.get("document") or prompts.get("passage") or "",
         dimension=_dimension(config, name),
         pad_token_id=config.get("pad_token_id") or 0,
@@ -207,11 +208,14 @@ def _sentence_transformers_modules(directory: Path) -> list[str]:
         raise ModelError(msg) from error
 
 
-def _pooling_from_files(directory: Path, name: str) -> str:
+def _refuse_unsupported_modules(directory: Path, name: str) -> None:
     unsupported = set(_sentence_transformers_modules(directory)) - {"Transformer", "Pooling", "Normalize"}
     if unsupported:
         msg = f"{name} has the module {', '.join(sorted(unsupported))}, which changes pooled vectors: not supported."
         raise ModelError(msg)
+
+
+def _pooling_from_files(directory: Path, name: str, known: str | None) -> str:
     pooling = read_json(directory / "1_Pooling" / "config.json")
     modes = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True]
     mode = pooling.get("pooling_mode")  # sentence-transformers 5 writes one name instead of a flag a mode
@@ -222,6 +226,8 @@ def _pooling_from_files(directory: Path, name: str) -> str:
     if pooling:
         msg = f"{name} pools by {mode or ' and '.join(modes)}; this package runs cls and mean."
         raise ModelError(msg)
+    if known:
+        return known
     msg = (
         f"Nothing in {name} says how its token vectors are pooled (no 1_Pooling/config.json, no fastrag_quant.json): "
         "pass pooling='cls' or pooling='mean'. The model card says which; "

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from fastrag_quant.errors import ModelError
+from fastrag_quant.errors import InputError, ModelError
 
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -54,10 +54,19 @@ class TextTokenizer:
 
         A single text is cut in the calling thread: quicker than waking a pool, and a later fork is
         not warned about.
+
+        :raises InputError: for a text that UTF-8 cannot express.
         """
-        encodings: list[Encoding] = (
-            [self._tokenizer.encode(texts[0])] if len(texts) == 1 else self._tokenizer.encode_batch_fast(texts)
-        )
+        try:
+            encodings: list[Encoding] = (
+                [self._tokenizer.encode(texts[0])] if len(texts) == 1 else self._tokenizer.encode_batch_fast(texts)
+            )
+        except TypeError as error:
+            msg = (
+                "A text holds lone surrogates, which UTF-8 cannot express: "
+                "clean it, such as by text.encode(errors='replace').decode()."
+            )
+            raise InputError(msg) from error
         truncated = sum(bool(encoding.overflowing) for encoding in encodings)
         return TokenizedTexts([encoding.ids for encoding in encodings], truncated)
 

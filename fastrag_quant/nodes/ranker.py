@@ -9,7 +9,14 @@ from haystack.schema import Document
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.errors import InputError
 from fastrag_quant.lazy import LazyEmbedder
-from fastrag_quant.nodes.documents import check_documents, check_top_k, texts_of, with_score
+from fastrag_quant.nodes.documents import (
+    check_documents,
+    check_list,
+    check_top_k,
+    texts_of,
+    with_score,
+    without_repetitions,
+)
 
 
 class QuantizedBiEncoderRanker(BaseRanker):
@@ -133,6 +140,8 @@ class QuantizedBiEncoderRanker(BaseRanker):
         :raises InputError: for other combinations, and as in :meth:`predict`.
         """
         queries = [queries] if isinstance(queries, str) else queries
+        check_list(queries, "queries", type(self).__name__)
+        check_list(documents, "Documents, or of such lists", type(self).__name__)
         if documents and isinstance(documents[0], Document):
             if len(queries) != 1:
                 msg = f"{type(self).__name__} got {len(queries)} queries and one list of Documents: pass one per query."
@@ -153,9 +162,10 @@ class QuantizedBiEncoderRanker(BaseRanker):
         batch_size: Optional[int] = None,
     ) -> Tuple[Dict[str, Any], str]:
         """Rank in a batch pipeline; unlike Haystack's own, also for one flat list of documents."""
-        self.query_count += len(queries)
         predict_batch = self.timing(self.predict_batch, "query_time")
-        return {"documents": predict_batch(queries, documents, top_k, batch_size)}, "output_1"
+        ranked = predict_batch(queries, documents, top_k, batch_size)
+        self.query_count += 1 if isinstance(queries, str) else len(queries)
+        return {"documents": ranked}, "output_1"
 
     def _rank(
         self,
@@ -168,7 +178,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
         check_top_k(top_k, type(self).__name__)
         for documents in lists:
             check_documents(documents, type(self).__name__)
-        lists = [_without_repetitions(documents) for documents in lists]
+        lists = [without_repetitions(documents) for documents in lists]
         flat = [document for documents in lists for document in documents]
         if not flat:
             return [[] for _ in lists]
@@ -178,7 +188,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
         return [self._best(*parts, top_k) for parts in zip(query_vectors, lists, vectors, strict=True)]
 
     def _best(self, query: np.ndarray, documents: List[Document], vectors: np.ndarray, top_k: int) -> List[Document]:
-        cosines = vectors @ query
+        cosines = np.clip(vectors @ query, -1, 1)  # rounding leads a hair beyond
         scores = (cosines + 1) / 2 if self.scale_score else cosines
         order = np.argsort(-scores, kind="stable")
         if self.score_threshold is not None:
@@ -203,13 +213,6 @@ class QuantizedBiEncoderRanker(BaseRanker):
             embedded = embedder.embed_documents(list(different), size, shows_progress)
             vectors[missing] = embedded[[different[text] for text in texts]]
         return _unit(vectors)
-
-
-def _without_repetitions(documents: List[Document]) -> List[Document]:
-    first: Dict[str, Document] = {}
-    for document in documents:
-        first.setdefault(document.id, document)
-    return list(first.values())
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

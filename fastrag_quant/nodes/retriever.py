@@ -11,7 +11,15 @@ from haystack.schema import Document, FilterType
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.errors import InputError
 from fastrag_quant.lazy import LazyEmbedder
-from fastrag_quant.nodes.documents import check_documents, check_top_k, texts_of, with_embedding
+from fastrag_quant.nodes.documents import (
+    check_documents,
+    check_list,
+    check_top_k,
+    texts_of,
+    with_embedding,
+    with_score,
+    without_repetitions,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +117,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         :raises InputError: for anything but strings.
         """
         texts = [queries] if isinstance(queries, str) else queries
+        check_list(texts, "queries", type(self).__name__)
         return self._lazy.embedder.embed_queries(texts, self.batch_size, self._shows_progress(texts))
 
     def embed_documents(self, documents: List[Document]) -> np.ndarray:
@@ -124,9 +133,15 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         return self._lazy.embedder.embed_documents(texts, self.batch_size, self._shows_progress(texts))
 
     def run_indexing(self, documents: List[Document]) -> Tuple[Dict[str, Any], str]:
-        """Give documents their embeddings, in an indexing pipeline; the input stays as it is."""
-        embeddings = self.embed_documents(documents)
-        embedded = [with_embedding(*pair) for pair in zip(documents, embeddings, strict=True)]
+        """Give documents their embeddings, in an indexing pipeline; the input stays as it is.
+
+        Of documents with the same id the first goes on: Haystack's FAISS store would keep the
+        vectors of all and the text of one, and refuse to load such an index again.
+        """
+        check_documents(documents, type(self).__name__)
+        different = without_repetitions(documents)
+        embeddings = self.embed_documents(different)
+        embedded = [with_embedding(*pair) for pair in zip(different, embeddings, strict=True)]
         return {"documents": embedded}, "output_1"
 
     def retrieve(
@@ -156,7 +171,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         documents: List[Document] = store.query_by_embedding(
             embeddings[0], **self._query_arguments(store, filters, top_k, index, headers, scale_score)
         )
-        return documents
+        return _with_plain_scores(documents)
 
     def retrieve_batch(
         self,
@@ -179,13 +194,14 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
 
         :return: a list of documents per query.
         """
+        check_list(queries, "queries", type(self).__name__)
         store = self._store(document_store)
         arguments = self._query_arguments(store, filters, top_k, index, headers, scale_score)
         if len(queries) == 0:
             return []
         embeddings = self._embed_for(store, queries, batch_size)
-        documents: List[List[Document]] = store.query_by_embedding_batch(list(embeddings), **arguments)
-        return documents
+        lists: List[List[Document]] = store.query_by_embedding_batch(list(embeddings), **arguments)
+        return [_with_plain_scores(documents) for documents in lists]
 
     def _embed_for(self, store: BaseDocumentStore, queries: List[str], batch_size: Optional[int] = None) -> np.ndarray:
         self._check_dimension(store)
@@ -239,3 +255,10 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
 
     def _shows_progress(self, texts: List[str]) -> bool:
         return self.progress_bar and len(texts) > self.batch_size
+
+
+def _with_plain_scores(documents: List[Document]) -> List[Document]:
+    """Return the documents with Python floats for scores: those of FAISS are numpy's, which JSON cannot write."""
+    return [
+        document if document.score is None else with_score(document, float(document.score)) for document in documents
+    ]

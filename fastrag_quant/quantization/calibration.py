@@ -60,7 +60,7 @@ def load_calibration(source: str | Path | Iterable[str] | None, sample_size: int
         return split(texts, sample_size, seed, " and ".join(DEFAULT_DATASETS))
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        if path.exists() or _plain_suffix(path) in _FILE_SUFFIXES:
+        if _plain_suffix(path) in _FILE_SUFFIXES or _exists(path):
             return split(read_text_file(path), sample_size, seed, path.name)
         return split(_read_dataset(str(source)), sample_size, seed, str(source))
     return split(source, sample_size, seed, "texts")
@@ -94,6 +94,13 @@ def _stripped(texts: Iterable[str], source: str) -> Iterator[str]:
             yield stripped
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is too long for a file: texts that were passed without their list
+        return False
+
+
 def _plain_suffix(path: Path) -> str:
     return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
 
@@ -111,7 +118,7 @@ def read_text_file(path: Path) -> list[str]:
         raise CalibrationError(msg)
     try:
         with _open_text(path) as file:
-            return [_text_of(line, number) if suffix == ".jsonl" else line for number, line in _lines(file)]
+            return [_text_of(line, number) if suffix == ".jsonl" else line.strip() for number, line in _lines(file)]
     except (OSError, EOFError, ValueError) as error:
         msg = f"{path} cannot be read: {error}"
         raise CalibrationError(msg) from error
@@ -126,7 +133,11 @@ def _lines(file: IO[str]) -> Iterator[tuple[int, str]]:
 
 
 def _text_of(line: str, number: int) -> str:
-    content = json.loads(line)
+    try:
+        content = json.loads(line)
+    except ValueError as error:
+        msg = f"line {number} is not JSON ({error})"
+        raise ValueError(msg) from error
     if not isinstance(content, dict) or not isinstance(content.get("text"), str):
         msg = f"line {number} is not an object with a string 'text'"
         raise ValueError(msg)
