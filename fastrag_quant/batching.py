@@ -20,11 +20,13 @@ class ShapePolicy:
     :param token_budget: tokens per batch, padding included.
     :param shortest: the smallest padded length.
     :param longest: the largest padded length, the embedder's max_seq_len.
+    :param streams: how many batches run side by side; few texts are shared out among them.
     """
 
     token_budget: int
     shortest: int
     longest: int
+    streams: int = 1
 
     def padded_length(self, length: int) -> int:
         """Round a token count up to a quarter of the power of two below it, within the limits.
@@ -81,6 +83,7 @@ def plan_batches(lengths: Sequence[int] | np.ndarray, policy: ShapePolicy, limit
     :param limit: texts per batch at the most.
     :return: batches that cover every text once.
     """
+    limit = min(limit, -(-len(lengths) // policy.streams))
     order = np.argsort(-np.asarray(lengths), kind="stable")
     start = 0
     while start < len(order):

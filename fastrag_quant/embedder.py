@@ -81,8 +81,8 @@ class QuantizedEmbedder:
         :param document_prompt: prefix of documents; "" for none.
         :param normalize: whether vectors have length one.
         :param pad_to_max: pad every text to max_seq_len, for one single shape; slower on real text.
-        :param threads: intra-op threads of the engine. The torch-based engines set torch's
-            number for the whole process.
+        :param threads: threads that one batch uses, and batches that run side by side; None is the
+            usable cores.
         :param pin_threads: bind the inference threads, and no others, to a core each. For a
             process that has its cores for itself; several such processes would share cores.
         :param bf16: run what is not int8 in bfloat16 auto-mixed precision.
@@ -112,7 +112,7 @@ class QuantizedEmbedder:
             check(directory, name)
         self._engine: Engine = loaded(directory, source, self._settings, options)
         shortest = self._settings.max_seq_len if pad_to_max else loaded.shortest
-        self._shapes = ShapePolicy(loaded.token_budget, shortest, self._settings.max_seq_len)
+        self._shapes = ShapePolicy(loaded.token_budget, shortest, self._settings.max_seq_len, self._engine.streams)
 
     @property
     def settings(self) -> EmbedderSettings:
@@ -159,15 +159,20 @@ class QuantizedEmbedder:
         """Run every shape that texts of these lengths need, so that none is compiled while a user waits.
 
         :param lengths: tokens per text; None is every length up to max_seq_len.
-        :param batch_size: texts per batch.
+        :param batch_size: 1 warms single texts, as queries are; more warms batches of that many
+            texts or, where the token budget takes fewer, of those.
         """
         wanted = range(1, self._settings.max_seq_len + 1) if lengths is None else lengths
         limit = self._settings.max_seq_len
         for length in sorted({self._shapes.padded_length(min(length, limit)) for length in wanted}):
-            ids = np.full((self._shapes.batch_size(length, batch_size), length), self._settings.pad_token_id)
-            batch = TokenBatch(ids.astype(np.int64), np.ones_like(ids, dtype=np.int64))
-            for _ in range(_WARM_UP_CALLS):
-                self._engine.encode(batch)
+            shape = (self._shapes.batch_size(length, batch_size), length)
+            ids = np.full(shape, self._settings.pad_token_id, dtype=np.int64)
+            batch = TokenBatch(ids, np.ones_like(ids))
+            if shape[0] == 1:
+                for _ in range(_WARM_UP_CALLS):
+                    self._engine.encode(batch)
+            else:
+                list(self._engine.encode_all([batch] * (_WARM_UP_CALLS * self._engine.streams)))
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
         """Embed token ids as they are, without tokenization: what benchmarks time.
@@ -221,10 +226,15 @@ class QuantizedEmbedder:
 
     def _encode(self, token_ids: list[list[int]], lengths: np.ndarray, batch_size: int, progress: tqdm) -> np.ndarray:
         vectors = np.empty((len(token_ids), self.dimension), dtype=np.float32)
-        for batch in plan_batches(lengths, self._shapes, batch_size):
-            rows = [token_ids[index] for index in batch.indices]
-            vectors[batch.indices] = self._engine.encode(pad(rows, batch.length, self._settings.pad_token_id))
-            progress.update(len(rows))
+        batches = list(plan_batches(lengths, self._shapes, batch_size))
+        padded = (
+            pad([token_ids[index] for index in batch.indices], batch.length, self._settings.pad_token_id)
+            for batch in batches
+        )
+        encoded = map(self._engine.encode, padded) if len(batches) == 1 else self._engine.encode_all(padded)
+        for batch, batch_vectors in zip(batches, encoded, strict=True):
+            vectors[batch.indices] = batch_vectors
+            progress.update(len(batch.indices))
         return vectors
 
 

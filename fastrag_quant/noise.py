@@ -67,9 +67,21 @@ def import_quietly(*modules: str) -> None:
     """
     if all(name in sys.modules for name in modules):
         return
-    with _holding_back, _stderr_without(_HARMLESS), quiet_logs():
+    with _holding_back, _stderr_without(_HARMLESS), quiet_logs(), _same_root_logger():
         for name in modules:
             import_module(name)
+
+
+@contextmanager
+def _same_root_logger() -> Iterator[None]:
+    """Undo what IPEX does while it is imported: it calls logging.basicConfig, which is the application's to call."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,9 +24,9 @@ class EngineOptions:
 
     :param bf16: run what is not int8 in bfloat16 auto-mixed precision.
     :param int8: whether int8 weights are expected; an engine refuses others.
-    :param threads: intra-op threads; None is the engine's default, the usable cores.
+    :param threads: threads of one batch, and batches side by side; None is the usable cores.
     :param pin_threads: bind each inference thread to a core of its own, see
-        :class:`fastrag_quant.engines.torch_thread.TorchThread`.
+        :mod:`fastrag_quant.engines.torch_threads`.
     """
 
     bf16: bool = False
@@ -62,7 +63,19 @@ class Engine(Protocol):
         """
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
-        """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
+        """Return the pooled, normalised vectors of one batch as soon as can be, using all cores.
+
+        :return: float32 of shape (batch size, dimension).
+        """
+        ...
+
+    def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
+        """Yield the vectors of each of many batches, in order, at the highest throughput."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """How many batches :meth:`encode_all` runs side by side."""
         ...
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from fastrag_quant.batching import TokenBatch
 from fastrag_quant.engines import EngineOptions
 from fastrag_quant.engines.torch_loading import load_encoder
 from fastrag_quant.engines.torch_pooling import pool
-from fastrag_quant.engines.torch_thread import TorchThread
+from fastrag_quant.engines.torch_threads import TorchThreads
 from fastrag_quant.settings import EmbedderSettings
 from fastrag_quant.source import ModelSource
 
@@ -24,6 +25,7 @@ class TorchEngine:
     token_budget: ClassVar[int] = 8192
     # Eager PyTorch compiles nothing per shape: pad as little as possible.
     shortest: ClassVar[int] = 1
+    streams: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -38,17 +40,21 @@ class TorchEngine:
         """
         self._settings = settings
         self._bf16 = options.bf16
-        self._thread = TorchThread.shared(options)
-        self._model = self._thread.run(load_encoder, source)
+        self._threads = TorchThreads.shared(options)
+        self._model = self._threads.run(load_encoder, source)
         self._takes_token_types = "token_type_ids" in inspect.signature(self._model.forward).parameters
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
         """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
-        return self._thread.run(self._forward, batch)
+        return self._threads.run(self._forward, batch)
+
+    def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
+        """Yield the vectors of each batch, in order, one batch after the other on all cores."""
+        return map(self.encode, batches)
 
     def close(self) -> None:
         """Release the weights."""
-        del self._model, self._thread
+        del self._model, self._threads
 
     def _forward(self, batch: TokenBatch) -> np.ndarray:
         import torch

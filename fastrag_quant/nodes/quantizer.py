@@ -7,7 +7,7 @@ from haystack.schema import Document
 
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.errors import InputError
-from fastrag_quant.nodes.documents import check_documents, texts_of
+from fastrag_quant.nodes.documents import check_documents, check_list, texts_of
 from fastrag_quant.quantization.quantizer import quantize
 
 
@@ -92,6 +92,7 @@ class EmbedderQuantizer(BaseComponent):
 
     def run_batch(self, documents: Union[List[Document], List[List[Document]]]) -> Tuple[Dict[str, Any], str]:
         """Quantize on the documents of all files of a batch."""
+        check_list(documents, "Documents, or of such lists", type(self).__name__)
         flat = [document for part in documents for document in (part if isinstance(part, list) else [part])]
         output, edge = self.run(flat)
         return {**output, "documents": documents}, edge

@@ -71,7 +71,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
             the same model and prompts embedded, from a store with return_embedding.
         :param max_seq_len: tokens per text at the most; None is the model's own limit.
         :param engine: "auto", "ipex", or "torch" for an fp32 model as it is.
-        :param threads: intra-op threads; torch's number for the whole process.
+        :param threads: threads of one batch, and batches side by side; None is the usable cores.
         :param pin_threads: bind the inference threads, and no others, to a core each.
         :param bf16: run what is not int8 in bfloat16.
         :param local_files_only: use the hub's local cache alone.

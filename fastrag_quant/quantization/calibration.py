@@ -62,7 +62,10 @@ def load_calibration(source: str | Path | Iterable[str] | None, sample_size: int
         path = Path(source).expanduser()
         if _plain_suffix(path) in _FILE_SUFFIXES or _exists(path):
             return split(read_text_file(path), sample_size, seed, path.name)
-        return split(_read_dataset(str(source)), sample_size, seed, str(source))
+        return split(_read_dataset(str(source)), sample_size, seed, _public_name(str(source)))
+    if not isinstance(source, Iterable):
+        msg = f"Calibration needs texts, a file or a data set, not {type(source).__name__}."
+        raise CalibrationError(msg)
     return split(source, sample_size, seed, "texts")
 
 
@@ -159,6 +162,12 @@ def _read_dataset(name_and_column: str) -> list[str]:
         msg = f"The data set {name} has no column {key!r}; it has {', '.join(rows.column_names)}."
         raise CalibrationError(msg)
     return [text for value in rows[key] for text in _strings(value, inner)]
+
+
+def _public_name(name_and_column: str) -> str:
+    """Return the name to record in a manifest, without a path of this machine."""
+    name, _, column = name_and_column.partition(":")
+    return f"{Path(name).name}:{column}" if Path(name).is_dir() else name_and_column
 
 
 def _load_train_split(name: str) -> Any:
