@@ -14,6 +14,7 @@ The process's own threads keep their affinity and their number of OpenMP threads
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -98,6 +99,16 @@ class TorchThreads:
 
 _running: WeakValueDictionary[tuple[int | None, bool], TorchThreads] = WeakValueDictionary()
 _starting = threading.Lock()
+
+
+def _forget_threads() -> None:
+    """Start new threads when next needed: a forked child, as of a preloading web server, has none of its parent's."""
+    for threads in _running.values():
+        threads.__dict__.pop("_team", None)
+        threads.__dict__.pop("_streams", None)
+
+
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _in_inference_mode(function: Callable[..., Result], *arguments: Any) -> Result:
