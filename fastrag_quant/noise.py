@@ -1,4 +1,4 @@
-"""Keeping third-party noise that would alarm a user, and that no user can act on, off the terminal."""
+"""Importing third parties without the noise and the traces that would alarm a user, and that no user can act on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 _STDERR = 2
 
@@ -24,11 +25,17 @@ _HARMLESS = re.compile(
     # neural-compressor sets its own log level while it is imported, and reports that it found a CPU.
     rb"|[^\n]*Auto detect accelerator: CPU_Accelerator\.\n"
     rb"|[^\n]*hw aligned scales not supported for device INCAcceleratorType\.CPU\n"
+    # IPEX forks to ask the system about its CPU, which a process that has tokenized texts is warned about.
+    rb"|huggingface/tokenizers: The current process just got forked[^\n]*\n(?:To disable[^\n]*|\t- [^\n]*|\n)*\n"
 )
 
-# "No CUDA runtime is found" on machines made for CPUs, tasks inferred by optimum, a missing mpi4py.
+_COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"
+
+# "No CUDA runtime is found" on machines made for CPUs, tasks inferred by optimum, a missing mpi4py,
+# and each of the hub's retries, whose outcome an error tells in one line.
 _NOISY_LOGGERS = (
     "IPEX",
+    "huggingface_hub",
     "intel_extension_for_pytorch",
     "intel_extension_for_pytorch.utils._logger",
     "neural_compressor",
@@ -41,7 +48,7 @@ _NOISY_LOGGERS = (
 
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Silence the loggers and Python warnings of torch, IPEX, optimum and neural-compressor below errors.
+    """Silence the loggers and Python warnings of the libraries below, save for errors.
 
     The warnings are deprecations of torch's JIT and autocast interfaces that these libraries use.
     """
@@ -67,7 +74,7 @@ def import_quietly(*modules: str) -> None:
     """
     if all(name in sys.modules for name in modules):
         return
-    with _holding_back, _stderr_without(_HARMLESS), quiet_logs(), _same_root_logger():
+    with _holding_back, _stderr_without(_HARMLESS), quiet_logs(), _same_root_logger(), _no_compile_workers():
         for name in modules:
             import_module(name)
 
@@ -82,6 +89,26 @@ def _same_root_logger() -> Iterator[None]:
     finally:
         root.handlers = handlers
         root.setLevel(level)
+
+
+@contextmanager
+def _no_compile_workers() -> Iterator[None]:
+    """Keep torch's compiler, which IPEX imports and this package never runs, from starting a process of 500 MB.
+
+    It does so while it is imported, unless it may use one thread only; an application that compiles
+    gets its threads, and the process, when it compiles.
+    """
+    started_by_us = "torch._inductor.config" not in sys.modules and _COMPILE_THREADS not in os.environ
+    if started_by_us:
+        os.environ[_COMPILE_THREADS] = "1"
+    try:
+        yield
+    finally:
+        if started_by_us:
+            del os.environ[_COMPILE_THREADS]
+            config: Any = sys.modules.get("torch._inductor.config")
+            if config is not None:
+                config.compile_threads = config.decide_compile_threads()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from fastrag_quant.errors import CalibrationError
 from fastrag_quant.extras import require
+from fastrag_quant.noise import quiet_logs
 
 # fastRAG's recipe: questions and abstracts of scientific papers, in equal parts.
 DEFAULT_DATASETS = ("allenai/qasper:qas.question", "allenai/qasper:abstract")
@@ -174,10 +175,11 @@ def _load_train_split(name: str) -> Any:
     from datasets import load_dataset
 
     try:
-        try:
-            return load_dataset(name, split="train")
-        except RuntimeError:
-            return load_dataset(name, split="train", revision=_PARQUET_REVISION)
+        with quiet_logs():
+            try:
+                return load_dataset(name, split="train")
+            except RuntimeError:
+                return load_dataset(name, split="train", revision=_PARQUET_REVISION)
     except Exception as error:  # datasets and the hub raise many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         msg = (

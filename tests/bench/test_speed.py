@@ -1,0 +1,146 @@
+"""The speed benchmark runs what it says, on the input it says, and reports every figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.bench.speed import MODES, SpeedSettings, measure_speed
+from fastrag_quant.errors import InputError, ModelError
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """The token ids of every call on random tokens, in order."""
+    seen: list[np.ndarray] = []
+    encode = QuantizedEmbedder.encode
+
+    def recording(embedder: QuantizedEmbedder, batch: Any) -> np.ndarray:
+        seen.append(batch.input_ids)
+        return encode(embedder, batch)
+
+    monkeypatch.setattr(QuantizedEmbedder, "encode", recording)
+    return seen
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The texts of every call on real text, in order."""
+    seen: list[list[str]] = []
+    embed_documents = QuantizedEmbedder.embed_documents
+
+    def recording(embedder: QuantizedEmbedder, texts: Any, **arguments: Any) -> np.ndarray:
+        seen.append(list(texts))
+        return embed_documents(embedder, texts, **arguments)
+
+    monkeypatch.setattr(QuantizedEmbedder, "embed_documents", recording)
+    return seen
+
+
+def test_random_tokens_run_in_the_shape_asked_for(tiny_cls_model: Path, batches: list[np.ndarray]):
+    settings = SpeedSettings(samples=6, batch_size=2, seq_len=16, warmup=3)
+
+    result = measure_speed(str(tiny_cls_model), "hf", settings)
+
+    assert [batch.shape for batch in batches] == [(2, 16)] * (1 + 3 + 3)  # first call, warm-up, timed
+    assert (result.samples, result.batch_size) == (6, 2)
+    assert result.input == "random tokens, length 16"
+
+
+def test_random_tokens_are_of_the_vocabulary_and_never_padding(tiny_cls_model: Path, batches: list[np.ndarray]):
+    measure_speed(str(tiny_cls_model), "hf", SpeedSettings(samples=64, batch_size=64, seq_len=64, warmup=0))
+
+    vocabulary = QuantizedEmbedder(tiny_cls_model, engine="torch").vocabulary_size
+    assert min(batch.min() for batch in batches) >= 1
+    assert vocabulary * 0.9 < max(batch.max() for batch in batches) < vocabulary
+
+
+def test_the_same_seed_times_the_same_tokens(tiny_cls_model: Path, batches: list[np.ndarray]):
+    for seed in (1, 1, 2):
+        measure_speed(str(tiny_cls_model), "hf", SpeedSettings(2, 2, 16, warmup=0, seed=seed))
+
+    one, again, other = (np.stack(batches[start : start + 2]) for start in (0, 2, 4))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+def test_the_figures_agree_with_each_other(tiny_cls_model: Path):
+    result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(samples=8, batch_size=2, seq_len=16, warmup=0))
+
+    assert 0 < result.latency_p50_ms <= result.latency_p95_ms <= result.latency_p99_ms
+    assert result.samples_per_second == pytest.approx(2 / (result.latency_mean_ms / 1000))
+    assert result.tokens_per_second == pytest.approx(result.samples_per_second * 16)
+    assert result.first_call_ms > 0
+    assert result.load_seconds > 0
+
+
+def test_the_machine_and_the_versions_are_reported(tiny_cls_model: Path):
+    result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(1, 1, 16, warmup=0), threads=1)
+
+    assert result.threads == 1
+    assert result.cpu
+    assert "avx2" in result.isa
+    assert {"fastrag-quant", "torch", "transformers"} <= set(result.versions)
+    assert result.peak_memory_bytes > 10_000_000
+    assert json.loads(json.dumps(result.as_dict())) == result.as_dict()
+
+
+def test_real_text_runs_in_calls_of_the_batch_size_and_then_whole(
+    tiny_cls_model: Path, passages: list[str], calls: list[list[str]]
+):
+    result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(samples=5, batch_size=2, warmup=1), passages)
+
+    first, warm_up, *timed, whole = calls
+    assert first == warm_up == passages[:2]
+    assert timed == [passages[:2], passages[2:4], passages[4:5]]
+    assert whole == passages[:5]
+    assert (result.samples, result.input) == (5, "text")
+
+
+def test_fewer_texts_than_samples_are_all_timed(tiny_cls_model: Path, passages: list[str]):
+    assert measure_speed(str(tiny_cls_model), "hf", SpeedSettings(warmup=0), passages[:3]).samples == 3
+
+
+def test_bf16_is_part_of_the_modes_name(tiny_cls_model: Path):
+    assert measure_speed(str(tiny_cls_model), "hf", SpeedSettings(1, 1, 16, 0), bf16=True).mode == "hf-bf16"
+
+
+def test_the_mode_inc_runs_int8(minilm_int8: Path, batches: list[np.ndarray]):
+    result = measure_speed(str(minilm_int8), "inc", SpeedSettings(samples=4, batch_size=2, seq_len=16, warmup=1))
+
+    assert (result.mode, result.samples) == ("inc", 4)
+    assert {batch.shape for batch in batches} == {(2, 16)}
+
+
+def test_the_mode_inc_refuses_an_fp32_model(minilm: Path):
+    with pytest.raises(ModelError, match="fastrag_quant-quantize"):
+        measure_speed(str(minilm), "inc", SpeedSettings(1, 1, 16, 0))
+
+
+def test_an_unknown_mode_is_refused_with_the_known_ones(tiny_cls_model: Path):
+    with pytest.raises(InputError, match="use one of hf, inc"):
+        measure_speed(str(tiny_cls_model), "gpu", SpeedSettings())
+    assert set(MODES) == {"hf", "inc"}
+
+
+def test_no_texts_are_nothing_to_measure_on(tiny_cls_model: Path):
+    with pytest.raises(InputError, match="no texts"):
+        measure_speed(str(tiny_cls_model), "hf", SpeedSettings(), [])
+
+
+def test_a_length_beyond_the_models_positions_is_refused(tiny_cls_model: Path):
+    with pytest.raises(InputError, match="512 is more than the 64 tokens"):
+        measure_speed(str(tiny_cls_model), "hf", SpeedSettings(seq_len=512))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"samples": 0}, {"batch_size": 0}, {"seq_len": -1}, {"warmup": -1}], ids=lambda given: str(given)
+)
+def test_counts_that_make_no_sense_are_refused(arguments: dict[str, int]):
+    with pytest.raises(InputError, match="must be at least"):
+        SpeedSettings(**arguments)

@@ -1,0 +1,119 @@
+"""The ipex engine runs int8, fp32 and bf16, refuses what it cannot run, and never crashes an older CPU."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.errors import ModelError
+from fastrag_quant.manifest import MANIFEST_NAME
+
+
+def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.sum(left * right, axis=1)
+
+
+@pytest.fixture(scope="module")
+def texts(passages: list[str]) -> list[str]:
+    """Texts of several lengths."""
+    return ["a", "a few words", *passages[:10]]
+
+
+@pytest.fixture(scope="module")
+def fp32(fp32_embedder: QuantizedEmbedder, texts: list[str]) -> np.ndarray:
+    """Their vectors in fp32 on plain PyTorch."""
+    return fp32_embedder.embed_documents(texts)
+
+
+def test_fp32_weights_run_as_they_are_on_request(minilm: Path, texts: list[str], fp32: np.ndarray):
+    with QuantizedEmbedder(minilm, engine="ipex", int8=False) as embedder:
+        assert np.allclose(embedder.embed_documents(texts), fp32, atol=1e-4)
+
+
+def test_fp32_weights_run_in_bf16_on_request(minilm: Path, texts: list[str], fp32: np.ndarray):
+    with QuantizedEmbedder(minilm, engine="ipex", int8=False, bf16=True) as embedder:
+        vectors = embedder.embed_documents(texts)
+
+    assert cosines(vectors, fp32).min() > 0.99
+    assert not np.allclose(vectors, fp32, atol=1e-5), "these are fp32 vectors under the name of bf16"
+
+
+def test_int8_runs_with_the_rest_in_bf16_on_request(
+    embedder: QuantizedEmbedder, minilm_int8: Path, texts: list[str], fp32: np.ndarray
+):
+    with QuantizedEmbedder(minilm_int8, bf16=True) as mixed:
+        vectors = mixed.embed_documents(texts)
+
+    assert vectors.dtype == np.float32
+    assert cosines(vectors, fp32).mean() > 0.97
+    assert not np.allclose(vectors, embedder.embed_documents(texts), atol=1e-5), "bf16 made no difference"
+
+
+def test_one_batch_and_many_give_the_same_vectors(embedder: QuantizedEmbedder, texts: list[str]):
+    one_batch = embedder.embed_documents(["a few words"] * 4, batch_size=4)
+    many = embedder.embed_documents(["a few words"] * 64, batch_size=4)
+
+    assert cosines(one_batch, many[:4]).min() > 0.99
+    assert cosines(many[:1].repeat(64, axis=0), many).min() > 0.99
+
+
+def test_weights_that_are_no_torchscript_are_named(minilm_int8: Path, tmp_path: Path):
+    weights = ("pytorch_model.bin", MANIFEST_NAME)
+    damaged = Path(shutil.copytree(minilm_int8, tmp_path / "damaged", ignore=shutil.ignore_patterns(*weights)))
+    (damaged / "pytorch_model.bin").write_bytes(b"not a zip file")
+
+    with pytest.raises(ModelError, match=f"IPEX cannot load {damaged}"):
+        QuantizedEmbedder(damaged)
+
+
+def test_loading_leaves_the_random_state_of_the_process_alone(minilm_int8: Path):
+    import torch
+
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    QuantizedEmbedder(minilm_int8).close()
+
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
+ON_AN_OLDER_CPU = """
+import sys
+from fastrag_quant import QuantizedEmbedder, quantize, system
+from fastrag_quant.errors import UnsupportedCpuError
+
+system.cpu_flags = lambda: frozenset({"sse4_2", "avx"})
+for use in (
+    lambda: QuantizedEmbedder(sys.argv[1]),
+    lambda: QuantizedEmbedder(sys.argv[2], "ipex", pooling="cls", int8=False),
+    lambda: quantize(sys.argv[2], "out", [f"text {number}" for number in range(50)], pooling="cls"),
+):
+    try:
+        use()
+    except UnsupportedCpuError as error:
+        print(error)
+print("intel_extension_for_pytorch" in sys.modules)
+"""
+
+
+def test_on_a_cpu_without_avx2_ipex_is_not_even_imported(minilm_int8: Path, tiny_model: Path, tmp_path: Path):
+    process = subprocess.run(
+        [sys.executable, "-c", ON_AN_OLDER_CPU, str(minilm_int8), str(tiny_model)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+
+    assert process.returncode == 0, process.stderr
+    *errors, imported = process.stdout.splitlines()
+    assert imported == "False"
+    assert len(errors) == 3
+    assert all("needs a CPU with AVX2" in error for error in errors)
