@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from fastrag_quant.bench.speed import MODES, SpeedResult, SpeedSettings, measure_speed
 from fastrag_quant.defaults import DEFAULTS
-from fastrag_quant.errors import FastragQuantError
+from fastrag_quant.errors import FastragQuantError, InputError
 from fastrag_quant.quantization.calibration import read_text_file
 from fastrag_quant.quantization.quantizer import QuantizationResult, quantize
 from fastrag_quant.settings import Pooling
@@ -161,6 +161,9 @@ def _bench_parser() -> argparse.ArgumentParser:
 
 
 def _speed(options: argparse.Namespace) -> None:
+    if options.json and not options.json.parent.is_dir():
+        msg = f"There is no directory {options.json.parent} to write {options.json.name} to: make it first."
+        raise InputError(msg)
     settings = SpeedSettings(options.samples, options.bs, options.seq_len, options.warmup)
     result = measure_speed(
         options.model_name,

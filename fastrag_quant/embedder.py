@@ -110,7 +110,7 @@ class QuantizedEmbedder:
         if manifest and options.int8:
             check = manifest.check_hashes if verify_hashes else manifest.check_sizes
             check(directory, name)
-        self._engine: Engine = loaded(directory, source, self._settings, options)
+        self._open_engine: Engine | None = loaded(directory, source, self._settings, options)
         shortest = self._settings.max_seq_len if pad_to_max else loaded.shortest
         self._shapes = ShapePolicy(loaded.token_budget, shortest, self._settings.max_seq_len, self._engine.streams)
 
@@ -192,8 +192,10 @@ class QuantizedEmbedder:
         return self._tokenizer.vocabulary_size
 
     def close(self) -> None:
-        """Release the weights and threads; the embedder cannot be used afterwards."""
-        self._engine.close()
+        """Release the weights and threads; the embedder cannot be used afterwards, but closed again."""
+        if self._open_engine is not None:
+            self._open_engine.close()
+            self._open_engine = None
 
     def __enter__(self) -> QuantizedEmbedder:
         """Return the embedder, to be closed at the end of the with block."""
@@ -204,6 +206,13 @@ class QuantizedEmbedder:
     ) -> None:
         """Close the embedder."""
         self.close()
+
+    @property
+    def _engine(self) -> Engine:
+        if self._open_engine is None:
+            msg = "This embedder is closed: make a new one."
+            raise ModelError(msg)
+        return self._open_engine
 
     def _embed(self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool) -> np.ndarray:
         _check_batch_size(batch_size)

@@ -16,6 +16,7 @@ DISTRIBUTIONS_OF_EXTRA = {
         "datasets",
     ),
     "haystack1": ("farm-haystack", "faiss-cpu", "nltk", "rank-bm25"),
+    "torch": ("torch", "transformers"),
     "bench": ("torch", "transformers", "sentence-transformers"),
 }
 

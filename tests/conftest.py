@@ -8,6 +8,8 @@ from pathlib import Path
 
 # Haystack 1 reports usage over the network unless told not to, before it is imported.
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+# OpenMP threads that wait by spinning make a test fifty times as slow on a machine with other work to do.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import pytest
 

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -404,6 +405,19 @@ def test_many_threads_may_use_one_embedder(embedder: QuantizedEmbedder, passages
 
     for result, vectors in zip(results, expected * 3, strict=True):
         assert np.allclose(result, vectors, atol=1e-6)
+
+
+def test_a_forked_process_may_use_the_embedder_of_its_parent(embedder: QuantizedEmbedder, passages: list[str]):
+    one, many = embedder.embed_documents(passages[:1]), embedder.embed_documents(passages, batch_size=4)
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # rather than hang for ever
+        same = np.allclose(embedder.embed_documents(passages[:1]), one, atol=1e-5)
+        again = embedder.embed_documents(passages, batch_size=4)
+        os._exit(0 if same and np.median(cosines(again, many)) > 0.999 else 1)
+
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2"])

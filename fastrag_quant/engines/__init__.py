@@ -97,7 +97,7 @@ class EngineKind:
 
 ENGINE_KINDS = {
     "ipex": EngineKind("fastrag_quant.engines.ipex", "IpexEngine", "ipex", ("pytorch_model.bin",)),
-    "torch": EngineKind("fastrag_quant.engines.torch", "TorchEngine", "bench", ()),
+    "torch": EngineKind("fastrag_quant.engines.torch", "TorchEngine", "torch", ()),
 }
 
 

@@ -17,6 +17,7 @@ from fastrag_quant.engines.torch_pooling import pool
 from fastrag_quant.engines.torch_threads import TorchThreads
 from fastrag_quant.errors import ModelError
 from fastrag_quant.noise import import_quietly, quiet_logs
+from fastrag_quant.random_state import unchanged_random_state
 from fastrag_quant.settings import EmbedderSettings, read_json
 from fastrag_quant.source import ModelSource
 from fastrag_quant.system import require_avx2
@@ -58,6 +59,7 @@ class IpexEngine:
             msg = f"IPEX cannot load {source.name} ({error}). Was it quantized with --engine ipex, for these versions?"
             raise ModelError(msg) from error
         self._input_names = _input_names(self._module)
+        self._fuse()
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
         """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
@@ -76,6 +78,12 @@ class IpexEngine:
         """Release the weights."""
         del self._module, self._threads
 
+    def _fuse(self) -> None:
+        """Run the model twice: torch profiles the graph in the first run, and fuses int8 operators in the second."""
+        ids = np.full((1, self.shortest), self._settings.pad_token_id, dtype=np.int64)
+        for _ in range(2):
+            self.encode(TokenBatch(ids, np.ones_like(ids)))
+
     def _forward(self, batch: TokenBatch) -> np.ndarray:
         import torch
 
@@ -90,9 +98,6 @@ class IpexEngine:
 
 
 def _check_int8_torchscript(directory: Path, name: str) -> None:
-    if not (directory / WEIGHTS_NAME).is_file():
-        msg = f"{name} holds no {WEIGHTS_NAME} for the ipex engine: quantize it with --engine ipex, or pass another."
-        raise ModelError(msg)
     # Without this flag, IPEXModel would quietly convert the weights as they are and run fp32.
     if not read_json(directory / "config.json").get("torchscript"):
         msg = (
@@ -101,15 +106,19 @@ def _check_int8_torchscript(directory: Path, name: str) -> None:
             "or pass int8=False to run it as it is."
         )
         raise ModelError(msg)
+    if not (directory / WEIGHTS_NAME).is_file():
+        msg = f"{name} holds no {WEIGHTS_NAME} for the ipex engine: quantize it with --engine ipex, or pass another."
+        raise ModelError(msg)
 
 
+@unchanged_random_state()
 def _load_int8(directory: Path) -> torch.jit.ScriptModule:
     import_quietly("optimum.intel.ipex")
     from optimum.intel import IPEXModel
 
     with quiet_logs():
         # The TorchScript module itself: IPEXModel's call hides the first error behind a second run.
-        return IPEXModel.from_pretrained(directory).model
+        return IPEXModel.from_pretrained(directory, warmup=False).model
 
 
 def _load_fp32(source: ModelSource, options: EngineOptions) -> torch.nn.Module:

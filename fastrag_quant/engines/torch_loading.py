@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastrag_quant.errors import ModelError
+from fastrag_quant.random_state import unchanged_random_state
 from fastrag_quant.source import ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@unchanged_random_state()
 def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
     """Load a source's encoder in fp32, in evaluation mode.
 
@@ -29,7 +31,7 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
             torch_dtype=torch.float32,
             **arguments,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # safetensors and the hub raise kinds of their own
         msg = f"transformers cannot load the fp32 weights of {source.name}: {error}"
         raise ModelError(msg) from error
     return model.eval()

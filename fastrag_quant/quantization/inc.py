@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from fastrag_quant.engines.ipex import WEIGHTS_NAME, IpexEngine
 from fastrag_quant.engines.torch_loading import load_encoder
 from fastrag_quant.errors import ModelError
 from fastrag_quant.noise import import_quietly, quiet_logs
+from fastrag_quant.random_state import unchanged_random_state
 from fastrag_quant.source import ModelSource
 from fastrag_quant.system import require_avx2
 from fastrag_quant.tokenization import TokenizedTexts
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@unchanged_random_state()
 def quantize_with_inc(
     source: ModelSource, calibration: TokenizedTexts, directory: Path, progress_bar: bool = False
 ) -> list[str]:
@@ -44,7 +44,7 @@ def quantize_with_inc(
         # SDPA would hide the matmuls of attention from neural-compressor, which would stay in fp32.
         model = load_encoder(source, attn_implementation="eager")
     model.config._name_or_path = source.public_name  # no path of this machine in the model's config.json
-    with _private_neural_compressor():
+    with _private_workspace():
         try:
             _quantize(model, _dataset(model, calibration), directory, progress_bar)
         except Exception as error:
@@ -67,9 +67,7 @@ def _quantize(model: PreTrainedModel, dataset: Dataset, directory: Path, progres
             return dict(default_data_collator(rows))
 
         INCQuantizer.from_pretrained(model, task="feature-extraction").quantize(
-            quantization_config=PostTrainingQuantConfig(
-                approach="static", backend="ipex", domain="nlp", excluded_precisions=["bf16"]
-            ),
+            quantization_config=PostTrainingQuantConfig(approach="static", backend="ipex", domain="nlp"),
             calibration_dataset=dataset,
             save_directory=directory,
             batch_size=1,
@@ -102,23 +100,15 @@ def _check_attention_is_quantized(directory: Path) -> None:
 
 
 @contextmanager
-def _private_neural_compressor() -> Iterator[None]:
-    """Undo what neural-compressor does to its process.
-
-    It writes nc_workspace to the working directory, and seeds Python's, numpy's and torch's generators.
-    """
-    import torch
+def _private_workspace() -> Iterator[None]:
+    """Have neural-compressor write nc_workspace to a temporary folder instead of the working directory."""
     from neural_compressor import set_workspace
     from neural_compressor.config import options
 
     before = options.workspace
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         with TemporaryDirectory() as workspace, quiet_logs():
             set_workspace(workspace)
             yield
     finally:
         set_workspace(before)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])

@@ -170,17 +170,32 @@ def _refuse_int8_source(metadata: Path, source: ModelSource) -> None:
 @contextmanager
 def _whole_or_not_at_all(output: Path) -> Iterator[Path]:
     """Give a directory beside the output that takes its place at the end, or vanishes on any error."""
+    made = [parent for parent in output.parents if not parent.exists()]
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         unfinished.chmod(0o755)
         yield unfinished
-        if output.exists():
-            shutil.rmtree(output)
-        unfinished.rename(output)
+        _replace(output, unfinished)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
+        for parent in made:
+            parent.rmdir()
         raise
+
+
+def _replace(output: Path, finished: Path) -> None:
+    if not output.exists():
+        finished.rename(output)
+        return
+    old = finished.with_name(f"{finished.name}-old")
+    output.rename(old)
+    try:
+        finished.rename(output)
+    except BaseException:
+        old.rename(output)
+        raise
+    shutil.rmtree(old)
 
 
 def _write_tokenizer(metadata: Path, directory: Path) -> None:

@@ -403,9 +403,10 @@ class TestRetrieveBatch:
         batch = retriever.retrieve_batch(list(queries), document_store=store)
 
         alone = [retriever.retrieve(query, document_store=store) for query in queries]
-        assert list(map(ids, batch)) == list(map(ids, alone))
+        assert [found[0].id for found in batch] == [found[0].id for found in alone] == list(queries.values())
         for found, expected in zip(batch, alone, strict=True):
-            assert [doc.score for doc in found] == pytest.approx([doc.score for doc in expected], abs=0.01)
+            scores = {document.id: document.score for document in expected}
+            assert {document.id: document.score for document in found} == pytest.approx(scores, abs=0.01)
 
     def test_no_queries_find_nothing(self, retriever, store):
         assert retriever.retrieve_batch([], document_store=store) == []
