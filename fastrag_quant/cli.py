@@ -143,7 +143,7 @@ def _bench_parser() -> argparse.ArgumentParser:
     modes = "; ".join(f"{name}: {mode.description}" for name, mode in MODES.items())
     speed.add_argument("--model-name", "--model_name", required=True, help="model directory or hub name")
     speed.add_argument("--mode", required=True, choices=list(MODES), help=modes)
-    speed.add_argument("--bf16", action="store_true", help="run what is not int8 in bfloat16")
+    speed.add_argument("--bf16", action="store_true", help="run fp32 weights in bfloat16")
     speed.add_argument("--samples", type=int, default=defaults.samples, help="texts to time")
     speed.add_argument("--bs", type=int, default=defaults.batch_size, help="texts per call")
     speed.add_argument("--seq-len", type=int, default=defaults.seq_len, help="tokens per text, for random tokens")

@@ -85,7 +85,7 @@ class QuantizedEmbedder:
             usable cores.
         :param pin_threads: bind the inference threads, and no others, to a core each. For a
             process that has its cores for itself; several such processes would share cores.
-        :param bf16: run what is not int8 in bfloat16 auto-mixed precision.
+        :param bf16: run fp32 weights in bfloat16 auto-mixed precision (int8=False or engine "torch").
         :param int8: False runs the fp32 weights of a model that is not quantized.
         :param verify_hashes: compare the SHA-256 of every file with the manifest.
         :param revision: branch, tag or commit of a hub model.

@@ -45,7 +45,7 @@ class LazyEmbedder:
         """
         check_engine_name(self.engine)
         SettingsOverrides(self.pooling, None, self.max_seq_len, self.query_prompt, self.document_prompt)
-        EngineOptions(threads=self.threads)
+        EngineOptions(self.bf16, self.engine != "torch", self.threads)
 
     @cached_property
     def embedder(self) -> QuantizedEmbedder:

@@ -118,7 +118,7 @@ def measure_speed(
     :param mode: a key of :data:`MODES`.
     :param texts: real text, timed end to end with tokenization; None is random tokens of one
         length, without tokenization, as in fastRAG's recipe.
-    :param bf16: run what is not int8 in bfloat16 auto-mixed precision.
+    :param bf16: run fp32 weights in bfloat16 auto-mixed precision (int8=False or engine "torch").
     :param threads: of the engine.
     :param pin_threads: bind the inference threads to a core each.
     :raises InputError: for an unknown mode, no texts, or a seq_len that the model has no positions for.

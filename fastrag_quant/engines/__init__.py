@@ -22,7 +22,7 @@ from fastrag_quant.system import check_threads
 class EngineOptions:
     """How an engine runs.
 
-    :param bf16: run what is not int8 in bfloat16 auto-mixed precision.
+    :param bf16: run fp32 weights in bfloat16 auto-mixed precision.
     :param int8: whether int8 weights are expected; an engine refuses others.
     :param threads: threads of one batch, and batches side by side; None is the usable cores.
     :param pin_threads: bind each inference thread to a core of its own, see
@@ -35,11 +35,17 @@ class EngineOptions:
     pin_threads: bool = False
 
     def __post_init__(self) -> None:
-        """Check the thread count.
+        """Check the thread count and the precision.
 
-        :raises InputError: if threads is not positive.
+        :raises InputError: if threads is not positive, and for bf16 with int8.
         """
         check_threads(self.threads)
+        if self.bf16 and self.int8:
+            msg = (
+                "An int8 model's precision is fixed when it is quantized, so bf16=True does nothing for it: "
+                "leave it out, or run the model's fp32 weights in bfloat16 with int8=False or engine='torch'."
+            )
+            raise InputError(msg)
 
 
 class Engine(Protocol):

@@ -59,7 +59,6 @@ class IpexEngine:
             msg = f"IPEX cannot load {source.name} ({error}). Was it quantized with --engine ipex, for these versions?"
             raise ModelError(msg) from error
         self._input_names = _input_names(self._module)
-        self._fuse()
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
         """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
@@ -77,12 +76,6 @@ class IpexEngine:
     def close(self) -> None:
         """Release the weights."""
         del self._module, self._threads
-
-    def _fuse(self) -> None:
-        """Run the model twice: torch profiles the graph in the first run, and fuses int8 operators in the second."""
-        ids = np.full((1, self.shortest), self._settings.pad_token_id, dtype=np.int64)
-        for _ in range(2):
-            self.encode(TokenBatch(ids, np.ones_like(ids)))
 
     def _forward(self, batch: TokenBatch) -> np.ndarray:
         import torch
@@ -118,7 +111,7 @@ def _load_int8(directory: Path) -> torch.jit.ScriptModule:
 
     with quiet_logs():
         # The TorchScript module itself: IPEXModel's call hides the first error behind a second run.
-        return IPEXModel.from_pretrained(directory, warmup=False).model
+        return IPEXModel.from_pretrained(directory).model
 
 
 def _load_fp32(source: ModelSource, options: EngineOptions) -> torch.nn.Module:

@@ -73,7 +73,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
         :param engine: "auto", "ipex", or "torch" for an fp32 model as it is.
         :param threads: threads of one batch, and batches side by side; None is the usable cores.
         :param pin_threads: bind the inference threads, and no others, to a core each.
-        :param bf16: run what is not int8 in bfloat16.
+        :param bf16: run fp32 weights in bfloat16 (engine "torch").
         :param local_files_only: use the hub's local cache alone.
         :raises InputError: for a parameter that no model could satisfy.
         """

@@ -137,7 +137,7 @@ def test_many_callers_share_the_threads(threads: TorchThreads):
 def test_engines_with_the_same_options_share_their_threads():
     one = TorchThreads.shared(EngineOptions(threads=3))
 
-    assert TorchThreads.shared(EngineOptions(threads=3, bf16=True)) is one
+    assert TorchThreads.shared(EngineOptions(threads=3, bf16=True, int8=False)) is one
     assert TorchThreads.shared(EngineOptions(threads=2)) is not one
     assert TorchThreads.shared(EngineOptions(threads=3, pin_threads=True)) is not one
 
