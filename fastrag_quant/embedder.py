@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -110,7 +111,7 @@ class QuantizedEmbedder:
         if manifest and options.int8:
             check = manifest.check_hashes if verify_hashes else manifest.check_sizes
             check(directory, name)
-        self._open_engine: Engine | None = loaded(directory, source, self._settings, options)
+        self._engine: Engine = loaded(directory, source, self._settings, options)
         shortest = self._settings.max_seq_len if pad_to_max else loaded.shortest
         self._shapes = ShapePolicy(loaded.token_budget, shortest, self._settings.max_seq_len, self._engine.streams)
 
@@ -193,9 +194,8 @@ class QuantizedEmbedder:
 
     def close(self) -> None:
         """Release the weights and threads; the embedder cannot be used afterwards, but closed again."""
-        if self._open_engine is not None:
-            self._open_engine.close()
-            self._open_engine = None
+        self._engine.close()
+        self._engine = _ClosedEngine()  # type: ignore[assignment]
 
     def __enter__(self) -> QuantizedEmbedder:
         """Return the embedder, to be closed at the end of the with block."""
@@ -206,13 +206,6 @@ class QuantizedEmbedder:
     ) -> None:
         """Close the embedder."""
         self.close()
-
-    @property
-    def _engine(self) -> Engine:
-        if self._open_engine is None:
-            msg = "This embedder is closed: make a new one."
-            raise ModelError(msg)
-        return self._open_engine
 
     def _embed(self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool) -> np.ndarray:
         _check_batch_size(batch_size)
@@ -245,6 +238,17 @@ class QuantizedEmbedder:
             vectors[batch.indices] = batch_vectors
             progress.update(len(batch.indices))
         return vectors
+
+
+class _ClosedEngine:
+    """Takes the place of an engine that was closed."""
+
+    def close(self) -> None:
+        """Do nothing: it is closed."""
+
+    def __getattr__(self, name: str) -> Any:
+        msg = "This embedder is closed: make a new one."
+        raise ModelError(msg)
 
 
 def _choose_engine(engine: str, manifest: Manifest | None) -> str:

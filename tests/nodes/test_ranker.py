@@ -66,11 +66,11 @@ class TestPredict:
 
     @pytest.mark.parametrize("scale_score", [True, False])
     def test_scale_score_does_not_switch_normalisation_off(self, tiny_cls_model, documents, scale_score):
-        ranker = QuantizedBiEncoderRanker(str(tiny_cls_model), engine="torch", scale_score=scale_score)
+        ranker = QuantizedBiEncoderRanker(str(tiny_cls_model), engine="torch", pooling="mean", scale_score=scale_score)
 
         ranked = ranker.predict(QUERY, documents)
 
-        with QuantizedEmbedder(tiny_cls_model, engine="torch") as embedder:
+        with QuantizedEmbedder(tiny_cls_model, engine="torch", pooling="mean") as embedder:
             vectors = embedder.embed_documents([document.content for document in ranked])
             query = embedder.embed_queries([QUERY])[0]
         lengths = np.linalg.norm(vectors, axis=1)
@@ -243,10 +243,9 @@ class TestModelParameters:
             QuantizedBiEncoderRanker("any", pooling="max_pool")
 
     def test_the_query_gets_the_query_prompt_and_documents_the_document_prompt(self, tiny_cls_model, documents):
-        plain = QuantizedBiEncoderRanker(str(tiny_cls_model), engine="torch")
-        prompted = QuantizedBiEncoderRanker(
-            str(tiny_cls_model), engine="torch", query_prompt="question: ", document_prompt="passage: "
-        )
+        model = {"model_name_or_path": str(tiny_cls_model), "engine": "torch", "pooling": "mean"}
+        plain = QuantizedBiEncoderRanker(**model)
+        prompted = QuantizedBiEncoderRanker(**model, query_prompt="question: ", document_prompt="passage: ")
         by_hand = [Document(f"passage: {document.content}", id=document.id) for document in documents]
 
         ranked = prompted.predict(QUERY, documents)

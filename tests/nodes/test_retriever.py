@@ -208,7 +208,14 @@ class TestLoading:
 
     @pytest.mark.parametrize(
         ("parameter", "value"),
-        [("engine", "tpu"), ("max_seq_len", 0), ("threads", 0), ("query_prompt", 3), ("document_prompt", 3)],
+        [
+            ("engine", "tpu"),
+            ("max_seq_len", 0),
+            ("threads", 0),
+            ("query_prompt", 3),
+            ("document_prompt", 3),
+            ("bf16", True),  # of an int8 model
+        ],
     )
     def test_the_constructor_refuses_what_no_model_could_satisfy(self, parameter, value):
         with pytest.raises(InputError):
