@@ -100,7 +100,17 @@ def test_the_longest_texts_come_first(policy: ShapePolicy):
 
 
 def test_texts_of_the_same_length_keep_their_order():
-    assert [batch.indices.tolist() for batch in plan([5, 9, 5, 9], IPEX_LIKE)] == [[1, 3, 0, 2]]
+    indices = np.concatenate([batch.indices for batch in plan([5, 9] * 50, IPEX_LIKE)])
+
+    assert indices.tolist() == [*range(1, 100, 2), *range(0, 100, 2)]
+
+
+def test_few_texts_are_shared_out_among_the_streams():
+    two_streams = ShapePolicy(token_budget=4096, shortest=16, longest=512, streams=2)
+
+    assert [len(batch.indices) for batch in plan([16] * 8, two_streams)] == [4, 4]
+    assert [len(batch.indices) for batch in plan([16], two_streams)] == [1]
+    assert [len(batch.indices) for batch in plan([16] * 128, two_streams)] == [32] * 4
 
 
 @every_policy

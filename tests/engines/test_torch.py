@@ -77,3 +77,22 @@ def test_a_model_with_damaged_weights_is_named(tiny_cls_model: Path):
 
     with pytest.raises(ModelError, match=f"{tiny_cls_model}"):
         QuantizedEmbedder(tiny_cls_model, "torch")
+
+
+def test_a_model_saved_without_its_pooler_loads_without_advice_to_train_it(tiny_cls_model: Path):
+    import logging
+
+    from transformers import BertModel
+
+    model = BertModel.from_pretrained(tiny_cls_model, add_pooling_layer=False)
+    model.save_pretrained(tiny_cls_model)
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        QuantizedEmbedder(tiny_cls_model, "torch").embed_documents(["if"])
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+
+    assert messages == []
