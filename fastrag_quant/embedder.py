@@ -82,8 +82,7 @@ class QuantizedEmbedder:
         :param document_prompt: prefix of documents; "" for none.
         :param normalize: whether vectors have length one.
         :param pad_to_max: pad every text to max_seq_len, for one single shape; slower on real text.
-        :param threads: threads that one batch uses, and batches that run side by side; None is the
-            usable cores.
+        :param threads: cores to use; None is all usable ones.
         :param pin_threads: bind the inference threads, and no others, to a core each. For a
             process that has its cores for itself; several such processes would share cores.
         :param bf16: run fp32 weights in bfloat16 auto-mixed precision (int8=False or engine "torch").

@@ -24,9 +24,8 @@ class EngineOptions:
 
     :param bf16: run fp32 weights in bfloat16 auto-mixed precision.
     :param int8: whether int8 weights are expected; an engine refuses others.
-    :param threads: threads of one batch, and batches side by side; None is the usable cores.
-    :param pin_threads: bind each inference thread to a core of its own, see
-        :mod:`fastrag_quant.engines.torch_threads`.
+    :param threads: cores to use; None is all usable ones.
+    :param pin_threads: bind each inference thread to a core of its own.
     """
 
     bf16: bool = False
@@ -69,7 +68,7 @@ class Engine(Protocol):
         """
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
-        """Return the pooled, normalised vectors of one batch as soon as can be, using all cores.
+        """Return the pooled, normalised vectors of one batch as soon as can be.
 
         :return: float32 of shape (batch size, dimension).
         """

@@ -25,7 +25,6 @@ class TorchEngine:
     token_budget: ClassVar[int] = 8192
     # Eager PyTorch compiles nothing per shape: pad as little as possible.
     shortest: ClassVar[int] = 1
-    streams: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -49,8 +48,13 @@ class TorchEngine:
         return self._threads.run(self._forward, batch)
 
     def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
-        """Yield the vectors of each batch, in order, one batch after the other on all cores."""
-        return map(self.encode, batches)
+        """Yield the vectors of each batch, in order, with a stream per core."""
+        return self._threads.map(self._forward, batches)
+
+    @property
+    def streams(self) -> int:
+        """How many batches run side by side."""
+        return self._threads.count
 
     def close(self) -> None:
         """Release the weights."""

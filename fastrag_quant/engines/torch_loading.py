@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fastrag_quant.errors import ModelError
+from fastrag_quant.noise import quiet_logs
 from fastrag_quant.random_state import unchanged_random_state
 from fastrag_quant.source import ModelSource
 
@@ -17,21 +18,27 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
     """Load a source's encoder in fp32, in evaluation mode.
 
     :param arguments: passed on to ``transformers.AutoModel.from_pretrained``.
-    :raises ModelError: if there are no fp32 weights that transformers can read.
+    :raises ModelError: if there are no fp32 weights that transformers can read, or not all of them.
     """
     import torch
     from transformers import AutoModel
 
     try:
-        model = AutoModel.from_pretrained(
-            source.fetch() if source.is_local else source.name,
-            revision=source.revision,
-            token=source.token,
-            local_files_only=source.local_files_only,
-            torch_dtype=torch.float32,
-            **arguments,
-        )
+        with quiet_logs():  # transformers advises to train a pooler that embeddings do not use
+            model, loading = AutoModel.from_pretrained(
+                source.fetch() if source.is_local else source.name,
+                revision=source.revision,
+                token=source.token,
+                local_files_only=source.local_files_only,
+                torch_dtype=torch.float32,
+                output_loading_info=True,
+                **arguments,
+            )
     except Exception as error:  # safetensors and the hub raise kinds of their own
         msg = f"transformers cannot load the fp32 weights of {source.name}: {error}"
         raise ModelError(msg) from error
+    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        msg = f"{source.name} lacks {len(missing)} of its model's weights ({missing[0]} …): fetch the model again."
+        raise ModelError(msg)
     return model.eval()

@@ -69,7 +69,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         :param document_prompt: prefix of documents; None is the model's own, "" is none.
         :param pad_to_max: pad every text to max_seq_len.
         :param engine: "auto", "ipex", or "torch" for an fp32 model as it is.
-        :param threads: threads of one batch, and batches side by side; None is the usable cores.
+        :param threads: cores to use; None is all usable ones.
         :param pin_threads: bind the inference threads, and no others, to a core each.
         :param bf16: run fp32 weights in bfloat16 (engine "torch").
         :param model_version: branch, tag or commit of a hub model.

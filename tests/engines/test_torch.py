@@ -96,3 +96,14 @@ def test_a_model_saved_without_its_pooler_loads_without_advice_to_train_it(tiny_
         logging.getLogger("transformers").removeHandler(handler)
 
     assert messages == []
+
+
+def test_a_model_that_lacks_weights_is_not_filled_up_at_random(tiny_cls_model: Path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tiny_cls_model / "model.safetensors")
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, tiny_cls_model / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(ModelError, match=r"lacks 1 of its model's weights \(encoder.layer.1.output.dense.weight"):
+        QuantizedEmbedder(tiny_cls_model, "torch")

@@ -1,4 +1,4 @@
-"""Torch runs in threads of the package's own: a team for one batch, streams for many; the caller's stay as they are."""
+"""Torch runs in threads of the package's own, a core each; the caller's stay as they are."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fail(_: Any = None) -> None:
 
 def test_a_function_runs_in_a_thread_of_the_package_and_its_result_comes_back(threads: TorchThreads):
     assert threads.run(divmod, 7, 3) == (2, 1)
-    assert threads.run(current_thread) is threads.run(current_thread) is not threading.current_thread()
+    assert threads.run(current_thread) is not threading.current_thread()
 
 
 def test_what_a_function_raises_comes_back(threads: TorchThreads):
@@ -64,18 +64,33 @@ def test_no_gradients_are_kept(threads: TorchThreads):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_one_batch_has_all_threads_and_each_of_many_has_one(count: int):
+def test_no_batch_starts_a_team(count: int):
     before = openmp_threads()
     threads = TorchThreads(count, pin=False)
 
-    assert threads.run(openmp_threads) == count
+    assert threads.run(openmp_threads) == 1
     assert set(threads.map(openmp_threads, range(8))) == {1}
-    assert threads.run(openmp_threads) == count
     assert openmp_threads() == before
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_there_are_as_many_streams_as_threads(count: int):
+    assert streams_of(TorchThreads(count, pin=False), count) == count
+
+
 def test_without_a_count_the_usable_cores_are_taken():
-    assert TorchThreads(None, pin=False).run(openmp_threads) == usable_cores()
+    assert streams_of(TorchThreads(None, pin=False), usable_cores()) == usable_cores()
+
+
+def streams_of(threads: TorchThreads, expected: int) -> int:
+    """How many threads run batches when each of the expected ones is kept busy."""
+    meet = threading.Barrier(expected, timeout=30)
+
+    def meet_here(_: int) -> threading.Thread:
+        meet.wait()
+        return threading.current_thread()
+
+    return len(set(threads.map(meet_here, range(expected * 3))))
 
 
 # Many batches
@@ -152,8 +167,6 @@ def test_engines_that_start_at_once_share_their_threads():
 def test_the_threads_end_when_no_engine_holds_them():
     threads = TorchThreads(2, pin=False)
     used = {threads.run(current_thread), *threads.map(current_thread, range(8))}
-    assert len(used) >= 2
-
     del threads
     gc.collect()
     for thread in used:
@@ -179,7 +192,6 @@ def test_pinned_threads_have_a_core_each_and_no_other_thread_is_bound():
     of_streams = list(threads.map(affinity_of_a_stream, before))
 
     assert sorted(of_streams) == [(core,) for core in before]
-    assert len(threads.run(affinity_of_this_thread)) == 1
     assert affinity_of_this_thread() == before
     assert all(os.sched_getaffinity(thread) == affinities[thread] for thread in others & native_thread_ids())
 
