@@ -1,25 +1,31 @@
 # make envs   build the environments that are missing or whose requirements changed
 # make demo   quantize a model, index, search, compare int8 with fp32
-# make test   the whole test suite
+# make test   the whole test suite, in each environment what can run there
 # make lint   ruff and mypy
 
 PYTHON ?= python3.11
 UV := .venv/uv/bin/uv
 HAYSTACK1 := .venv/haystack1
 
+# Packages that cannot live together: Haystack 1; fastRAG 3 on Haystack 2; Haystack 3.
+ENVIRONMENTS := haystack1 fastrag haystack
+
 # pip's extra folder of wheels, where a machine has one, serves uv too.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: envs demo test lint clean
+.PHONY: envs demo test lint clean $(ENVIRONMENTS:%=test-%)
+.PRECIOUS: .venv/%/.requirements .venv/%/.package
 
-envs: $(HAYSTACK1)/.package
+envs: $(ENVIRONMENTS:%=.venv/%/.package)
 
-demo: envs
+demo: $(HAYSTACK1)/.package
 	$(HAYSTACK1)/bin/python demo/run.py
 
-test: envs
-	$(HAYSTACK1)/bin/python -m pytest
+test: $(ENVIRONMENTS:%=test-%)
+
+$(ENVIRONMENTS:%=test-%): test-%: .venv/%/.package
+	.venv/$*/bin/python -m pytest
 
 lint: $(HAYSTACK1)/.lint
 	$(HAYSTACK1)/bin/ruff check .
@@ -33,13 +39,13 @@ $(UV):
 	$(PYTHON) -m venv .venv/uv
 	.venv/uv/bin/pip install --quiet uv
 
-$(HAYSTACK1)/.requirements: requirements/haystack1.txt | $(UV)
-	$(UV) venv --clear --quiet --python $(PYTHON) $(HAYSTACK1)
-	$(UV) pip install --python $(HAYSTACK1)/bin/python -r requirements/haystack1.txt
+.venv/%/.requirements: requirements/%.txt | $(UV)
+	$(UV) venv --clear --quiet --python $(PYTHON) .venv/$*
+	$(UV) pip install --python .venv/$*/bin/python -r $<
 	touch $@
 
-$(HAYSTACK1)/.package: $(HAYSTACK1)/.requirements setup.cfg pyproject.toml
-	$(UV) pip install --quiet --python $(HAYSTACK1)/bin/python --no-deps --editable .
+.venv/%/.package: .venv/%/.requirements setup.cfg pyproject.toml
+	$(UV) pip install --quiet --python .venv/$*/bin/python --no-deps --editable .
 	touch $@
 
 $(HAYSTACK1)/.lint: $(HAYSTACK1)/.package requirements/lint.txt

@@ -15,9 +15,13 @@ DISTRIBUTIONS_OF_EXTRA = {
         "transformers",
         "datasets",
     ),
+    "openvino": ("openvino",),
     "haystack1": ("farm-haystack", "faiss-cpu", "nltk", "rank-bm25"),
+    "haystack": ("haystack-ai",),
+    "fastrag": ("fastrag", "haystack-ai", "sentence-transformers"),
     "torch": ("torch", "transformers"),
     "bench": ("torch", "transformers", "sentence-transformers"),
+    "mteb": ("mteb",),
 }
 
 

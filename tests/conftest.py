@@ -14,6 +14,31 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import pytest
 
 from fastrag_quant import QuantizedEmbedder, quantize
+from fastrag_quant.extras import missing_distributions
+
+# What tests more than this package's own dependencies, and the extra that it needs.
+NEEDS = {
+    "nodes": "haystack1",
+    "components": "haystack",
+    "components/test_fastrag.py": "fastrag",
+    "bench/test_speed.py": "ipex",
+    "engines/test_ipex.py": "ipex",
+    "quantization/test_inc.py": "ipex",
+    "quantization/test_quantizer.py": "ipex",
+    "test_cli.py": "ipex",
+    "test_embedder.py": "ipex",
+    "test_noise.py": "ipex",
+}
+
+# No environment has everything: Haystack 1 and haystack-ai exclude each other. tests/test_extras.py
+# checks that each environment has what it is for, so that nothing is left out by accident.
+collect_ignore = [name for name, extra in NEEDS.items() if missing_distributions(extra)]
+
+
+def pytest_report_header() -> list[str]:
+    """Say what cannot run in this environment."""
+    return [f"left out: {name}, needs fastrag-quant[{NEEDS[name]}]" for name in collect_ignore]
+
 
 TOPICS = ("assert", "break", "class", "del", "for", "global", "if", "import", "lambda", "pass", "raise", "try", "while")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, distribution, requires
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 
 import pytest
 
@@ -14,20 +16,29 @@ from fastrag_quant.errors import MissingExtraError
 
 @pytest.fixture
 def without_ipex(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which intel-extension-for-pytorch is not installed."""
+    """A machine that has everything but intel-extension-for-pytorch."""
 
-    def installed(name: str) -> object:
+    def distribution(name: str) -> None:
         if name == "intel-extension-for-pytorch":
             raise PackageNotFoundError(name)
-        return distribution(name)
 
-    monkeypatch.setattr(extras, "distribution", installed)
+    monkeypatch.setattr(extras, "distribution", distribution)
 
 
-@pytest.mark.parametrize("extra", extras.DISTRIBUTIONS_OF_EXTRA)
-def test_nothing_is_missing_where_the_extra_is_installed(extra: str):
-    assert extras.missing_distributions(extra) == []
-    extras.require(extra, "A feature")
+# The environments of the Makefile, by the names of their folders.
+ENVIRONMENTS = {
+    "haystack1": {"ipex", "openvino", "nncf", "torch", "haystack1", "bench"},
+    "fastrag": {"ipex", "openvino", "nncf", "torch", "haystack", "fastrag", "bench", "mteb"},
+    "haystack": {"openvino", "nncf", "torch", "haystack", "mteb"},
+}
+ENVIRONMENT = Path(sys.prefix).name
+
+
+@pytest.mark.skipif(ENVIRONMENT not in ENVIRONMENTS, reason="not an environment of the Makefile")
+def test_the_environment_has_the_extras_that_it_is_for():
+    installed = {extra for extra in extras.DISTRIBUTIONS_OF_EXTRA if not extras.missing_distributions(extra)}
+
+    assert installed == ENVIRONMENTS[ENVIRONMENT]
 
 
 @pytest.mark.usefixtures("without_ipex")
