@@ -130,30 +130,42 @@ class QuantizedEmbedder:
         return self._engine.name
 
     def embed_queries(
-        self, texts: Sequence[str], batch_size: int = DEFAULTS.batch_size, progress_bar: bool = False
+        self,
+        texts: Sequence[str],
+        batch_size: int = DEFAULTS.batch_size,
+        progress_bar: bool = False,
+        prompt: str | None = None,
     ) -> np.ndarray:
         """Embed queries, with the query prompt.
 
         :param texts: strings; possibly none.
         :param batch_size: texts per batch at the most.
         :param progress_bar: whether to show one, on standard error.
+        :param prompt: prefix in place of the embedder's own; None is the embedder's.
         :return: float32 of shape (texts, dimension), in input order, in memory of its own.
         :raises InputError: for anything but a sequence of strings.
         """
-        return self._embed(texts, self._settings.query_prompt, batch_size, progress_bar)
+        prompt = self._settings.query_prompt if prompt is None else prompt
+        return self._embed(texts, prompt, batch_size, progress_bar)
 
     def embed_documents(
-        self, texts: Iterable[str], batch_size: int = DEFAULTS.batch_size, progress_bar: bool = False
+        self,
+        texts: Iterable[str],
+        batch_size: int = DEFAULTS.batch_size,
+        progress_bar: bool = False,
+        prompt: str | None = None,
     ) -> np.ndarray:
         """Embed documents, with the document prompt.
 
         :param texts: strings, from any iterable; it is read as vectors are made.
         :param batch_size: texts per batch at the most.
         :param progress_bar: whether to show one, on standard error.
+        :param prompt: prefix in place of the embedder's own; None is the embedder's.
         :return: float32 of shape (texts, dimension), in input order, in memory of its own.
         :raises InputError: for anything but an iterable of strings.
         """
-        return self._embed(texts, self._settings.document_prompt, batch_size, progress_bar)
+        prompt = self._settings.document_prompt if prompt is None else prompt
+        return self._embed(texts, prompt, batch_size, progress_bar)
 
     def warm_up(self, lengths: Iterable[int] | None = None, batch_size: int = 1) -> None:
         """Run every shape that texts of these lengths need, so that none is compiled while a user waits.

@@ -11,6 +11,10 @@ class InputError(FastragQuantError, ValueError):
     """An argument, a text or a document that cannot be worked with."""
 
 
+class InputTypeError(InputError, TypeError):
+    """An argument of a kind that is not expected there."""
+
+
 class ModelError(FastragQuantError):
     """A model or model directory that is missing, damaged or of an unsupported kind."""
 

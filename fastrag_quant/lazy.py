@@ -29,6 +29,7 @@ class LazyEmbedder:
     max_seq_len: int | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
+    normalize: bool | None = None
     pad_to_max: bool = False
     threads: int | None = None
     pin_threads: bool = False
@@ -44,7 +45,7 @@ class LazyEmbedder:
             counts that no model could satisfy.
         """
         check_engine_name(self.engine)
-        SettingsOverrides(self.pooling, None, self.max_seq_len, self.query_prompt, self.document_prompt)
+        SettingsOverrides(self.pooling, self.normalize, self.max_seq_len, self.query_prompt, self.document_prompt)
         EngineOptions(self.bf16, self.engine != "torch", self.threads)
 
     @cached_property
@@ -68,6 +69,7 @@ class LazyEmbedder:
             self.max_seq_len,
             self.query_prompt,
             self.document_prompt,
+            normalize=self.normalize,
             pad_to_max=self.pad_to_max,
             threads=self.threads,
             pin_threads=self.pin_threads,

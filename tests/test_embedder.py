@@ -290,6 +290,14 @@ def test_queries_and_documents_have_prompts_of_their_own(tiny_cls_model: Path):
     assert not np.allclose(queries, documents)
 
 
+def test_a_prompt_of_one_call_takes_the_place_of_the_embedders(tiny_cls_model: Path):
+    plain = QuantizedEmbedder(tiny_cls_model, "torch")
+    prompted = QuantizedEmbedder(tiny_cls_model, "torch", query_prompt="class ", document_prompt="lambda ")
+
+    assert np.array_equal(prompted.embed_queries(["if"], prompt="for "), plain.embed_queries(["for if"]))
+    assert np.array_equal(prompted.embed_documents(["if"], prompt=""), plain.embed_documents(["if"]))
+
+
 def test_an_empty_prompt_disables_the_models_own(tiny_cls_model: Path):
     prompts = '{"prompts": {"query": "class "}}'
     (tiny_cls_model / "config_sentence_transformers.json").write_text(prompts)
