@@ -1,47 +1,12 @@
 """Between Haystack 1 Documents and what an embedder takes and gives."""
 
 from copy import copy
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional
 
 import pandas as pd
 from haystack.schema import Document
 
 from fastrag_quant.errors import InputError
-
-
-def check_list(given: Any, of_what: str, node: str) -> None:
-    """Raise where something is neither a list nor a tuple, which is what document stores give.
-
-    :param of_what: what the list should hold, for the message.
-    :param node: the name of the node, for the message.
-    :raises InputError: naming what was given instead.
-    """
-    if not isinstance(given, (list, tuple)):
-        msg = f"{node} expects a list of {of_what}, not {type(given).__name__}."
-        raise InputError(msg)
-
-
-def check_documents(documents: Sequence[Document], node: str) -> None:
-    """Raise where documents are not a list of Haystack Documents.
-
-    :param node: the name of the node, for the message.
-    :raises InputError: naming what was given instead.
-    """
-    check_list(documents, "Documents", node)
-    for document in documents:
-        if not isinstance(document, Document):
-            msg = f"{node} expects a list of Documents, and one of them is {type(document).__name__}."
-            raise InputError(msg)
-
-
-def check_top_k(top_k: int, node: str) -> None:
-    """Raise where top_k is not a positive number.
-
-    :raises InputError: for zero, negative numbers and other types.
-    """
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-        msg = f"{node}: top_k must be a whole number of at least 1, not {top_k!r}."
-        raise InputError(msg)
 
 
 def texts_of(documents: Iterable[Document], embed_meta_fields: Optional[List[str]]) -> List[str]:
@@ -52,14 +17,6 @@ def texts_of(documents: Iterable[Document], embed_meta_fields: Optional[List[str
     :raises InputError: naming the document whose content is neither text nor table.
     """
     return ["\n".join([*_meta_texts(document, embed_meta_fields), _content(document)]) for document in documents]
-
-
-def without_repetitions(documents: List[Document]) -> List[Document]:
-    """Return the first document of each id, in the order of the input."""
-    first: Dict[str, Document] = {}
-    for document in documents:
-        first.setdefault(document.id, document)
-    return list(first.values())
 
 
 def with_embedding(document: Document, embedding: Any) -> Document:

@@ -5,9 +5,10 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from haystack.nodes.base import BaseComponent
 from haystack.schema import Document
 
+from fastrag_quant.arguments import check_documents, check_list
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.errors import InputError
-from fastrag_quant.nodes.documents import check_documents, check_list, texts_of
+from fastrag_quant.nodes.documents import texts_of
 from fastrag_quant.quantization.quantizer import quantize
 
 
@@ -84,7 +85,7 @@ class EmbedderQuantizer(BaseComponent):
         if documents is None:
             msg = "EmbedderQuantizer got no documents: put it behind a converter and a preprocessor."
             raise InputError(msg)
-        check_documents(documents, type(self).__name__)
+        check_documents(documents, Document, type(self).__name__)
         texts = texts_of(documents, self.embed_meta_fields)
         result = quantize(self._model, self._output_path, texts, **self._arguments)
         fidelity = {engine: measured.as_dict() for engine, measured in result.fidelity.items()}

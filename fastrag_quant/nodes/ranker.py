@@ -6,17 +6,12 @@ import numpy as np
 from haystack.nodes.ranker.base import BaseRanker
 from haystack.schema import Document
 
+from fastrag_quant.arguments import check_documents, check_list, check_top_k
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.errors import InputError
 from fastrag_quant.lazy import LazyEmbedder
-from fastrag_quant.nodes.documents import (
-    check_documents,
-    check_list,
-    check_top_k,
-    texts_of,
-    with_score,
-    without_repetitions,
-)
+from fastrag_quant.nodes.documents import texts_of, with_score
+from fastrag_quant.ranking import Selection, embed_different, unit, unit_vectors, without_repetitions
 
 
 class QuantizedBiEncoderRanker(BaseRanker):
@@ -177,44 +172,25 @@ class QuantizedBiEncoderRanker(BaseRanker):
         top_k = self.top_k if top_k is None else top_k
         check_top_k(top_k, type(self).__name__)
         for documents in lists:
-            check_documents(documents, type(self).__name__)
+            check_documents(documents, Document, type(self).__name__)
         lists = [without_repetitions(documents) for documents in lists]
         flat = [document for documents in lists for document in documents]
         if not flat:
             return [[] for _ in lists]
         ends = np.cumsum([len(documents) for documents in lists])[:-1]
         vectors = np.split(self._document_vectors(flat, batch_size), ends)
-        query_vectors = _unit(self._lazy.embedder.embed_queries(queries, batch_size or self.batch_size))
-        return [self._best(*parts, top_k) for parts in zip(query_vectors, lists, vectors, strict=True)]
-
-    def _best(self, query: np.ndarray, documents: List[Document], vectors: np.ndarray, top_k: int) -> List[Document]:
-        cosines = np.clip(vectors @ query, -1, 1)  # rounding leads a hair beyond
-        scores = (cosines + 1) / 2 if self.scale_score else cosines
-        order = np.argsort(-scores, kind="stable")
-        if self.score_threshold is not None:
-            order = order[scores[order] >= self.score_threshold]
-        return [with_score(documents[index], float(scores[index])) for index in order[:top_k]]
+        query_vectors = unit(self._lazy.embedder.embed_queries(queries, batch_size or self.batch_size))
+        selection = Selection(top_k, self.scale_score, self.score_threshold)
+        return [
+            [with_score(documents[row], score) for row, score in selection.best(query, rows)]
+            for query, documents, rows in zip(query_vectors, lists, vectors, strict=True)
+        ]
 
     def _document_vectors(self, documents: List[Document], batch_size: Optional[int]) -> np.ndarray:
-        """Return a unit vector per document, embedding every different text once."""
         embedder = self._lazy.embedder
-        vectors = np.empty((len(documents), embedder.dimension), dtype=np.float32)
-        missing = []
-        for row, document in enumerate(documents):
-            if self.use_stored_embeddings and np.shape(document.embedding) == (embedder.dimension,):
-                vectors[row] = document.embedding
-            else:
-                missing.append(row)
-        if missing:
-            texts = texts_of((documents[row] for row in missing), self.embed_meta_fields)
-            different = {text: position for position, text in enumerate(dict.fromkeys(texts))}
-            size = batch_size or self.batch_size
-            shows_progress = self.progress_bar and len(different) > size
-            embedded = embedder.embed_documents(list(different), size, shows_progress)
-            vectors[missing] = embedded[[different[text] for text in texts]]
-        return _unit(vectors)
 
+        def embed(documents: List[Document]) -> np.ndarray:
+            texts = texts_of(documents, self.embed_meta_fields)
+            return embed_different(embedder, texts, batch_size or self.batch_size, self.progress_bar)
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return unit_vectors(documents, embedder.dimension, embed, self.use_stored_embeddings)

@@ -8,18 +8,12 @@ from haystack.document_stores.base import BaseDocumentStore
 from haystack.nodes.retriever.dense import DenseRetriever
 from haystack.schema import Document, FilterType
 
+from fastrag_quant.arguments import check_documents, check_list, check_top_k
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.errors import InputError
 from fastrag_quant.lazy import LazyEmbedder
-from fastrag_quant.nodes.documents import (
-    check_documents,
-    check_list,
-    check_top_k,
-    texts_of,
-    with_embedding,
-    with_score,
-    without_repetitions,
-)
+from fastrag_quant.nodes.documents import texts_of, with_embedding, with_score
+from fastrag_quant.ranking import without_repetitions
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +121,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         :raises InputError: for anything but Documents with text or a table, and if the vectors do
             not fit the document store.
         """
-        check_documents(documents, type(self).__name__)
+        check_documents(documents, Document, type(self).__name__)
         texts = texts_of(documents, self.embed_meta_fields)
         self._check_dimension(self.document_store)
         return self._lazy.embedder.embed_documents(texts, self.batch_size, self._shows_progress(texts))
@@ -138,7 +132,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         Of documents with the same id the first goes on: Haystack's FAISS store would keep the
         vectors of all and the text of one, and refuse to load such an index again.
         """
-        check_documents(documents, type(self).__name__)
+        check_documents(documents, Document, type(self).__name__)
         different = without_repetitions(documents)
         embeddings = self.embed_documents(different)
         embedded = [with_embedding(*pair) for pair in zip(different, embeddings, strict=True)]

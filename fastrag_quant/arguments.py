@@ -1,0 +1,47 @@
+"""Checks of what Haystack's nodes and components are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastrag_quant.errors import InputError, InputTypeError
+
+
+def check_list(given: Any, of_what: str, receiver: str) -> None:
+    """Raise where something is neither a list nor a tuple, which is what document stores give.
+
+    :param of_what: what the list should hold, for the message.
+    :param receiver: the name of the node or component, for the message.
+    :raises InputTypeError: naming what was given instead.
+    """
+    if not isinstance(given, list | tuple):
+        msg = f"{receiver} expects a list of {of_what}, not {type(given).__name__}."
+        raise InputTypeError(msg)
+
+
+def check_documents(documents: Any, document_class: type, receiver: str, hint: str = "") -> None:
+    """Raise where documents are not a list of Haystack Documents.
+
+    :param document_class: the Document of the Haystack that is installed.
+    :param receiver: the name of the node or component, for the message.
+    :param hint: what to do instead, at the end of the message.
+    :raises InputTypeError: naming what was given instead.
+    """
+    if not isinstance(documents, list | tuple):
+        given = f", not {type(documents).__name__}"
+    elif wrong := [document for document in documents if not isinstance(document, document_class)]:
+        given = f", and one of them is {type(wrong[0]).__name__}"
+    else:
+        return
+    msg = f"{receiver} expects a list of Documents{given}. {hint}".strip()
+    raise InputTypeError(msg)
+
+
+def check_top_k(top_k: int, receiver: str) -> None:
+    """Raise where top_k is not a positive number.
+
+    :raises InputError: for zero, negative numbers and other types.
+    """
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+        msg = f"{receiver}: top_k must be a whole number of at least 1, not {top_k!r}."
+        raise InputError(msg)
