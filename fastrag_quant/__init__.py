@@ -9,15 +9,24 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
+from fastrag_quant.extras import is_installed
+
 __version__ = version("fastrag-quant")
+
+# Haystack 1 is farm-haystack, Haystack 2 and 3 are haystack-ai: no environment has both.
+_NODES = "fastrag_quant.nodes"
+_COMPONENTS = "fastrag_quant.components"
+_NODES_OR_COMPONENTS = _NODES if is_installed("farm-haystack") else _COMPONENTS
 
 _MODULE_OF = {
     "QuantizedEmbedder": "fastrag_quant.embedder",
     "quantize": "fastrag_quant.quantization.quantizer",
     "load_pipeline": "fastrag_quant.pipelines",
-    "EmbedderQuantizer": "fastrag_quant.nodes",
-    "QuantizedBiEncoderRanker": "fastrag_quant.nodes",
-    "QuantizedBiEncoderRetriever": "fastrag_quant.nodes",
+    "EmbedderQuantizer": _NODES_OR_COMPONENTS,
+    "QuantizedBiEncoderRanker": _NODES_OR_COMPONENTS,
+    "QuantizedBiEncoderRetriever": _NODES_OR_COMPONENTS,
+    "QuantizedDocumentEmbedder": _COMPONENTS,
+    "QuantizedTextEmbedder": _COMPONENTS,
 }
 
 __all__ = ["__version__", *_MODULE_OF]

@@ -31,7 +31,7 @@ def missing_distributions(extra: str) -> list[str]:
     :param extra: a key of :data:`DISTRIBUTIONS_OF_EXTRA`.
     :return: distribution names, empty where the extra is complete.
     """
-    return [name for name in DISTRIBUTIONS_OF_EXTRA[extra] if not _is_installed(name)]
+    return [name for name in DISTRIBUTIONS_OF_EXTRA[extra] if not is_installed(name)]
 
 
 def require(extra: str, feature: str) -> None:
@@ -47,7 +47,8 @@ def require(extra: str, feature: str) -> None:
         raise MissingExtraError(msg)
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Return whether a distribution is installed, without importing it."""
     try:
         distribution(name)
     except PackageNotFoundError:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Haystack 1 reports usage over the network unless told not to, before it is imported.
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 # OpenMP threads that wait by spinning make a test fifty times as slow on a machine with other work to do.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder, quantize
+from fastrag_quant.batching import TokenBatch
+from fastrag_quant.engines import Engine
 from fastrag_quant.extras import missing_distributions
 
 # What tests more than this package's own dependencies, and the extra that it needs.
@@ -41,6 +46,27 @@ def pytest_report_header() -> list[str]:
 
 
 TOPICS = ("assert", "break", "class", "del", "for", "global", "if", "import", "lambda", "pass", "raise", "try", "while")
+
+
+STATEMENTS = {
+    "raise": "The raise statement signals that an error has happened by throwing an exception.",
+    "for": "The for statement repeats a block of code for every item of a sequence.",
+    "import": "The import statement finds a module, loads it and binds its name.",
+    "lambda": "A lambda expression makes a small anonymous function.",
+    "del": "The del statement removes a name or an item of a list.",
+    "assert": "Assert statements put debugging checks into a program.",
+    "class": "A class definition creates a new type of objects, with methods and inheritance.",
+    "global": "The global statement lets a function rebind variables of its module.",
+}
+
+QUERIES = {
+    "How do I throw an exception?": "raise",
+    "loop over all elements of a list": "for",
+    "load another module": "import",
+    "function without a name": "lambda",
+    "define a new type with methods": "class",
+    "delete an entry from a list": "del",
+}
 
 
 @pytest.fixture(scope="session")
@@ -123,3 +149,48 @@ def tiny_cls_model(tiny_model: Path, tmp_path: Path) -> Path:
         json.dumps([{"type": f"sentence_transformers.models.{module}"} for module in modules])
     )
     return directory
+
+
+@pytest.fixture(scope="session")
+def statements() -> dict[str, str]:
+    """A sentence about each of some Python statements, by its name."""
+    return STATEMENTS
+
+
+@pytest.fixture(scope="session")
+def queries() -> dict[str, str]:
+    """Queries, and the name of the statement that obviously answers each."""
+    return QUERIES
+
+
+class RecordingEngine:
+    """An engine that notes the shape of every batch on its way to the real one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.shapes: list[tuple[int, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def encode(self, batch: TokenBatch) -> np.ndarray:
+        return self._engine.encode(self._noted(batch))
+
+    def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
+        return self._engine.encode_all(map(self._noted, batches))
+
+    def _noted(self, batch: TokenBatch) -> TokenBatch:
+        self.shapes.append(batch.shape)
+        return batch
+
+
+@pytest.fixture
+def shapes_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[QuantizedEmbedder], list[tuple[int, int]]]:
+    """A function that returns the list to which the shape of every batch of an embedder is appended."""
+
+    def record(embedder: QuantizedEmbedder) -> list[tuple[int, int]]:
+        recording = RecordingEngine(embedder._engine)
+        monkeypatch.setattr(embedder, "_engine", recording)
+        return recording.shapes
+
+    return record

@@ -1,0 +1,64 @@
+"""Between Haystack 2 and 3 Documents and what an embedder takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from haystack import Document
+
+from fastrag_quant.errors import InputError
+
+
+def texts_of(
+    documents: Iterable[Document], meta_fields_to_embed: list[str] | None, embedding_separator: str, suffix: str
+) -> list[str]:
+    """Return what is embedded of each document, save for the prefix, as in Haystack's own embedders.
+
+    :param meta_fields_to_embed: meta fields in front of the content; missing and null ones are left out.
+    :param embedding_separator: between these and the content.
+    :param suffix: behind the content.
+    :raises InputError: naming a document that has no text.
+    """
+    fields = meta_fields_to_embed or []
+    return [_text(document, fields, embedding_separator) + suffix for document in documents]
+
+
+def _text(document: Document, fields: list[str], separator: str) -> str:
+    meta = [str(document.meta[field]) for field in fields if document.meta.get(field) is not None]
+    if document.content is None and not meta:
+        msg = f"Document {document.id} has no text, and only text can be embedded: remove it or give it content."
+        raise InputError(msg)
+    return separator.join([*meta, document.content or ""])
+
+
+def with_embedding(document: Document, embedding: np.ndarray) -> Document:
+    """Return a copy of a document that carries an embedding."""
+    return traced_without_vector(_copied(document, embedding=embedding.tolist()))
+
+
+def with_score(document: Document, score: float) -> Document:
+    """Return a copy of a document that carries a score."""
+    return traced_without_vector(_copied(document, score=score))
+
+
+def traced_without_vector(document: Document) -> Document:
+    """Make Haystack's content tracing show the size of a document's vector instead of all its numbers.
+
+    The name of the hook is Haystack's, whose own images and files use it.
+    """
+    if document.embedding is not None:
+        document._to_trace_dict = partial(_trace_dict, document)
+    return document
+
+
+def _trace_dict(document: Document) -> dict[str, Any]:
+    return {**document.to_dict(), "embedding": f"vector of {len(document.embedding)} numbers"}
+
+
+def _copied(document: Document, **changes: Any) -> Document:
+    # Meta is copied too: a later component may write to it.
+    return replace(document, meta=dict(document.meta), **changes)

@@ -1,0 +1,126 @@
+"""QuantizedBiEncoderRanker: a Haystack 2 and 3 ranker on an int8 embedder."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from haystack import Document, component
+
+from fastrag_quant.arguments import check_documents, check_top_k
+from fastrag_quant.components.documents import texts_of, with_score
+from fastrag_quant.components.parameters import EmbedderParameters
+from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.errors import InputTypeError
+from fastrag_quant.ranking import Selection, embed_different, unit, unit_vectors, without_repetitions
+
+
+@component
+@dataclass(eq=False, repr=False, kw_only=True)
+class QuantizedBiEncoderRanker(EmbedderParameters):
+    """Orders documents by the cosine of their vectors to the query's, from an int8 model on the CPU.
+
+    Drops in for fastRAG's IPEXBiEncoderSimilarityRanker. The model is loaded by :meth:`warm_up` or the
+    first run. A document's score is the cosine, a Python float; ``scale_score`` maps it to
+    (cosine + 1) / 2. Documents with the same id appear once, ties keep the order of the input, and the
+    input documents stay as they are.
+
+    :param top_k: documents that are returned at the most.
+    :param query_prefix: in front of the query; None is the model's own query prompt, "" is none.
+    :param query_suffix: behind the query.
+    :param document_prefix: in front of each document; None is the model's own document prompt, "" is none.
+    :param document_suffix: behind each document.
+    :param batch_size: documents per batch at the most.
+    :param progress_bar: show one while embedding more than one batch.
+    :param meta_fields_to_embed: meta fields that are embedded in front of the content.
+    :param embedding_separator: between these and the content.
+    :param scale_score: map the cosine to 0 … 1.
+    :param score_threshold: drop documents whose score, scaled or not, is below it.
+    :param use_stored_embeddings: take the embedding that a document carries, where it has the model's
+        dimension, instead of embedding its text. For documents that were embedded with the same model
+        and prefix, from a retriever with return_embedding.
+
+    The other parameters are those of :class:`EmbedderParameters`.
+    """
+
+    top_k: int = DEFAULTS.top_k
+    query_prefix: str | None = None
+    query_suffix: str = ""
+    document_prefix: str | None = None
+    document_suffix: str = ""
+    batch_size: int = DEFAULTS.batch_size
+    progress_bar: bool = DEFAULTS.progress_bar
+    meta_fields_to_embed: list[str] | None = None
+    embedding_separator: str = "\n"
+    scale_score: bool = DEFAULTS.scale_score
+    score_threshold: float | None = None
+    use_stored_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model.
+
+        :raises InputError: for a parameter that no model could satisfy.
+        """
+        EmbedderParameters.__post_init__(self)
+        check_top_k(self.top_k, "QuantizedBiEncoderRanker")
+
+    @component.output_types(documents=list[Document])
+    def run(
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+        score_threshold: float | None = None,
+    ) -> dict[str, Any]:
+        """Order documents by their nearness to a query.
+
+        :param query: the query.
+        :param documents: the documents; possibly none.
+        :param top_k: documents at the most; None is the component's.
+        :param scale_score: map the cosine to 0 … 1; None is the component's.
+        :param score_threshold: drop documents below it; None is the component's.
+        :return: ``documents``, copies with scores, best first.
+        :raises InputTypeError: for anything but a string and a list of Documents.
+        :raises InputError: for top_k below 1, and naming a document that has no text.
+        """
+        if not isinstance(query, str):
+            msg = f"QuantizedBiEncoderRanker expects a string as the query, not {type(query).__name__}."
+            raise InputTypeError(msg)
+        check_documents(documents, Document, "QuantizedBiEncoderRanker")
+        selection = Selection(
+            self.top_k if top_k is None else top_k,
+            self.scale_score if scale_score is None else scale_score,
+            self.score_threshold if score_threshold is None else score_threshold,
+        )
+        check_top_k(selection.top_k, "QuantizedBiEncoderRanker")
+        if not documents:
+            return {"documents": []}
+        different = without_repetitions(documents)
+        vectors = self._document_vectors(different)
+        [query_vector] = unit(self._loaded().embed_queries([query + self.query_suffix], prompt=self.query_prefix))
+        best = selection.best(query_vector, vectors)
+        return {"documents": [with_score(different[row], score) for row, score in best]}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self,
+        query: str,
+        documents: list[Document],
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+        score_threshold: float | None = None,
+    ) -> dict[str, Any]:
+        """Order documents in a thread, while the event loop goes on; see :meth:`run`."""
+        return await asyncio.to_thread(self.run, query, documents, top_k, scale_score, score_threshold)
+
+    def _document_vectors(self, documents: list[Document]) -> np.ndarray:
+        embedder = self._loaded()
+
+        def embed(documents: list[Document]) -> np.ndarray:
+            texts = texts_of(documents, self.meta_fields_to_embed, self.embedding_separator, self.document_suffix)
+            return embed_different(embedder, texts, self.batch_size, self.progress_bar, self.document_prefix)
+
+        return unit_vectors(documents, embedder.dimension, embed, self.use_stored_embeddings)
