@@ -100,9 +100,11 @@ def _speed_table(rounds: list[tuple[dict[str, Any], dict[str, Any], dict[str, An
 def _speed(model: Path, texts: Path, temporary: Path, *arguments: object) -> dict[str, Any]:
     output = temporary / "speed.json"
     command = [BIN / "fastrag_quant-bench", "speed", "--model-name", model, "--mode", "inc", "--text", texts]
-    subprocess.run([*map(str, command), "--json", str(output), *map(str, arguments)], check=True, capture_output=True)
-    result: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    return result
+    subprocess.run(
+        [*map(str, command), "--json", str(output), *map(str, arguments)], check=True, stdout=subprocess.DEVNULL
+    )
+    (result,) = json.loads(output.read_text(encoding="utf-8"))["results"]
+    return dict(result)
 
 
 def _self(*arguments: object) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _ndcg(model: str, data: Path, engine: str) -> dict[str, float]:
     from haystack import Document
     from haystack.document_stores import InMemoryDocumentStore
 
-    from fastrag_quant.bench.ndcg import ndcg
+    from fastrag_quant.bench.measures import ndcg
     from fastrag_quant.nodes import QuantizedBiEncoderRetriever
 
     relevant = _test_qrels(data)

@@ -1,20 +1,16 @@
-"""The commands fastrag_quant-quantize and fastrag_quant-bench."""
+"""The command fastrag_quant-quantize, and how commands end."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from tabulate import tabulate
 
-from fastrag_quant.bench.speed import MODES, SpeedResult, SpeedSettings, measure_speed
 from fastrag_quant.defaults import DEFAULTS
-from fastrag_quant.errors import FastragQuantError, InputError
-from fastrag_quant.quantization.calibration import read_text_file
+from fastrag_quant.errors import FastragQuantError
 from fastrag_quant.quantization.quantizer import QuantizationResult, quantize
 from fastrag_quant.settings import Pooling
 
@@ -28,31 +24,30 @@ def quantize_main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the command line's, by default.
     :return: the exit status: 0, or 1 after an error that was printed.
     """
-    return _run(_quantize, _quantize_parser(), arguments)
+    parser = _quantize_parser()
+    return run_command(parser, parser.parse_args(arguments), _quantize)
 
 
-def bench_main(arguments: Sequence[str] | None = None) -> int:
-    """Run fastrag_quant-bench.
-
-    :param arguments: the command line's, by default.
-    :return: the exit status: 0, or 1 after an error that was printed.
-    """
-    return _run(_speed, _bench_parser(), arguments)
-
-
-def _run(
-    command: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+def run_command(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    command: Callable[[argparse.Namespace], str],
+    interrupted: str = "nothing was written",
 ) -> int:
-    options = parser.parse_args(arguments)
+    """Run a command and print what it returns, or its error in one line.
+
+    :param interrupted: what to say after Ctrl-C.
+    :return: the exit status.
+    """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("fastrag_quant").setLevel(logging.INFO)
     try:
-        command(options)
+        print(command(options))
     except FastragQuantError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted, nothing was written", file=sys.stderr)
+        print(f"{parser.prog}: interrupted, {interrupted}", file=sys.stderr)
         return _INTERRUPTED
     return 0
 
@@ -76,7 +71,12 @@ def _quantize_parser() -> argparse.ArgumentParser:
         help=".txt (a text a line), .jsonl (objects with text), plain or gzipped, or a Hugging Face data set as "
         "NAME:COLUMN; without it, questions and abstracts of allenai/qasper",
     )
-    parser.add_argument("--engine", default="ipex", choices=["ipex"], help="engine to quantize for")
+    parser.add_argument(
+        "--engine",
+        default=DEFAULTS.quantize_for,
+        choices=["all", "openvino", "ipex"],
+        help="engine to quantize for; all: those that are installed",
+    )
     parser.add_argument(
         "--min-cosine", type=float, default=DEFAULTS.min_cosine, help="smallest mean cosine to fp32 that passes"
     )
@@ -92,7 +92,7 @@ def _quantize_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _quantize(options: argparse.Namespace) -> None:
+def _quantize(options: argparse.Namespace) -> str:
     result = quantize(
         options.model_name,
         options.output_path,
@@ -111,13 +111,13 @@ def _quantize(options: argparse.Namespace) -> None:
         token=options.token,
         local_files_only=options.local_files_only,
     )
-    print(_fidelity_table(result))
-    print(f"\nWritten to {result.directory}")
+    return f"{_fidelity_table(result)}\n\nWritten to {result.directory}"
 
 
 def _fidelity_table(result: QuantizationResult) -> str:
     rows = []
     for engine, fidelity in result.fidelity.items():
+        speed = result.manifest.engines[engine].speed
         megabytes = f"{result.fp32_bytes / 1e6:.1f} -> {result.int8_bytes[engine] / 1e6:.1f}"
         rows += [
             (engine, "weights on disk, fp32 -> int8", f"{megabytes} MB"),
@@ -126,73 +126,7 @@ def _fidelity_table(result: QuantizationResult) -> str:
             (engine, "cosine, minimum", f"{fidelity.cosine_min:.4f}"),
             (engine, "top-10 neighbours kept", f"{fidelity.neighbour_overlap:.1%}"),
             (engine, "top-10 kept on an fp32 index (without re-indexing)", f"{fidelity.mixed_overlap:.1%}"),
+            (engine, "calibration texts embedded per second, here", f"{speed['documents_per_second']:.1f}"),
+            (engine, "latency of a query of 12 words, median, here", f"{speed['query_p50_ms']:.1f} ms"),
         ]
     return tabulate(rows, headers=("engine", "measure", "value"), disable_numparse=True)
-
-
-def _bench_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fastrag_quant-bench", description="Measure embedders on this machine.")
-    speed = parser.add_subparsers(dest="command", required=True).add_parser(
-        "speed",
-        help="latency and throughput of a model",
-        description="Latency and throughput of a model, on random tokens or real text.",
-        epilog="example: fastrag_quant-bench speed --model-name bge-small-int8 --mode inc --text passages.txt --bs 32",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    defaults = SpeedSettings()
-    modes = "; ".join(f"{name}: {mode.description}" for name, mode in MODES.items())
-    speed.add_argument("--model-name", "--model_name", required=True, help="model directory or hub name")
-    speed.add_argument("--mode", required=True, choices=list(MODES), help=modes)
-    speed.add_argument("--bf16", action="store_true", help="run fp32 weights in bfloat16")
-    speed.add_argument("--samples", type=int, default=defaults.samples, help="texts to time")
-    speed.add_argument("--bs", type=int, default=defaults.batch_size, help="texts per call")
-    speed.add_argument("--seq-len", type=int, default=defaults.seq_len, help="tokens per text, for random tokens")
-    speed.add_argument("--warmup", type=int, default=defaults.warmup, help="calls before timing")
-    speed.add_argument("--text", help="time real text end to end: .txt or .jsonl, plain or gzipped")
-    speed.add_argument("--threads", type=int, help="of the engine; default: the usable cores")
-    speed.add_argument(
-        "--pin-threads",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="bind the inference threads to a core each",
-    )
-    speed.add_argument("--json", type=Path, help="write the result to this file too")
-    return parser
-
-
-def _speed(options: argparse.Namespace) -> None:
-    if options.json and not options.json.parent.is_dir():
-        msg = f"There is no directory {options.json.parent} to write {options.json.name} to: make it first."
-        raise InputError(msg)
-    settings = SpeedSettings(options.samples, options.bs, options.seq_len, options.warmup)
-    result = measure_speed(
-        options.model_name,
-        options.mode,
-        settings,
-        read_text_file(Path(options.text)) if options.text else None,
-        bf16=options.bf16,
-        threads=options.threads,
-        pin_threads=options.pin_threads,
-        progress_bar=True,
-    )
-    if options.json:
-        options.json.write_text(json.dumps(result.as_dict(), indent=2) + "\n", encoding="utf-8")
-    print(_speed_table(result))
-
-
-def _speed_table(result: SpeedResult) -> str:
-    latency = f"{result.latency_mean_ms:.2f} ± {result.latency_std_ms:.2f}"
-    percentiles = f"{result.latency_p50_ms:.2f} / {result.latency_p95_ms:.2f} / {result.latency_p99_ms:.2f}"
-    rows = [
-        ("mode", result.mode),
-        ("input", f"{result.samples} samples of {result.input}, batch size {result.batch_size}"),
-        ("latency per call, mean ± standard deviation", f"{latency} ms"),
-        ("latency per call, p50 / p95 / p99", f"{percentiles} ms"),
-        ("throughput", f"{result.samples_per_second:.1f} samples/s, {result.tokens_per_second:.0f} tokens/s"),
-        ("first call", f"{result.first_call_ms:.0f} ms"),
-        ("loading", f"{result.load_seconds:.1f} s"),
-        ("peak memory", f"{result.peak_memory_bytes / 1e6:.0f} MB"),
-        ("CPU", f"{result.cpu}, {result.threads} threads, {' '.join(result.isa)}"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in result.versions.items())),
-    ]
-    return tabulate(rows, disable_numparse=True)

@@ -16,11 +16,12 @@ DISTRIBUTIONS_OF_EXTRA = {
         "datasets",
     ),
     "openvino": ("openvino",),
+    "nncf": ("openvino", "nncf", "torch", "transformers", "datasets"),
     "haystack1": ("farm-haystack", "faiss-cpu", "nltk", "rank-bm25"),
     "haystack": ("haystack-ai",),
     "fastrag": ("fastrag", "haystack-ai", "sentence-transformers"),
     "torch": ("torch", "transformers"),
-    "bench": ("torch", "transformers", "sentence-transformers"),
+    "bench": ("torch", "transformers", "aim"),
     "mteb": ("mteb",),
 }
 

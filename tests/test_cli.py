@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from fastrag_quant.cli import bench_main, quantize_main
+from fastrag_quant import extras
+from fastrag_quant.bench.cli import main as bench_main
+from fastrag_quant.cli import quantize_main
 from fastrag_quant.manifest import Manifest
 from fastrag_quant.quantization import inc
 
@@ -45,8 +47,12 @@ def calibration(passages: list[str], tmp_path: Path) -> Path:
     ("command", "arguments", "mentioned"),
     [
         ("fastrag_quant-quantize", [], ["--model-name", "--calibration", "--min-cosine", "--overwrite", "qasper"]),
-        ("fastrag_quant-bench", [], ["speed"]),
-        ("fastrag_quant-bench", ["speed"], ["--mode", "hf", "inc", "--text", "--json", "--bs", "--no-pin-threads"]),
+        ("fastrag_quant-bench", [], ["speed", "--cores", "--memory-node", "--allocator", "example:"]),
+        (
+            "fastrag_quant-bench",
+            ["speed"],
+            ["--mode", "hf", "inc", "ipex-ts", "--text", "--json", "--bs", "--aim-repo", "--cores", "milliseconds"],
+        ),
     ],
 )
 def test_help_is_shown_by_the_installed_command(command: str, arguments: list[str], mentioned: list[str]):
@@ -56,11 +62,12 @@ def test_help_is_shown_by_the_installed_command(command: str, arguments: list[st
     assert all(word in process.stdout for word in mentioned)
 
 
-@pytest.mark.parametrize("main", ["quantize_main", "bench_main"])
+@pytest.mark.parametrize("main", ["fastrag_quant.cli:quantize_main", "fastrag_quant.bench.cli:main"])
 def test_help_needs_neither_torch_nor_haystack(main: str):
+    module, _, function = main.partition(":")
     code = (
-        f"import sys\nfrom fastrag_quant.cli import {main}\n"
-        f"try: {main}(['--help'])\n"
+        f"import sys\nfrom {module} import {function}\n"
+        f"try: {function}(['--help'])\n"
         "finally: print([name for name in ('torch', 'haystack', 'transformers') if name in sys.modules])"
     )
 
@@ -144,7 +151,8 @@ def bench(tmp_path: Path, capsys: pytest.CaptureFixture) -> Callable[..., tuple[
         status = bench_main(["speed", "--model-name", str(model), "--mode", mode, *small, *options])
         printed = capsys.readouterr().out
         assert status == 0
-        return printed, json.loads(result.read_text())
+        (only,) = json.loads(result.read_text())["results"]
+        return printed, only
 
     return run
 
@@ -176,6 +184,45 @@ def test_real_text_in_bf16(bench: Callable[..., tuple[str, dict]], minilm: Path,
     _, result = bench(minilm, "hf", "--bf16", "--samples", "2", "--text", str(calibration))
 
     assert result["mode"] == "hf-bf16"
+
+
+def test_lists_of_modes_batch_sizes_and_lengths_give_one_table(
+    tiny_cls_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    lists = ["--mode", "hf,ipex", "--bs", "1,2", "--seq-len", "8,16"]
+    options = ["--model-name", str(tiny_cls_model), "--samples", "2", "--json", str(tmp_path / "all.json")]
+
+    status = bench_main(["speed", *lists, *options])
+
+    printed = capsys.readouterr().out
+    results = json.loads((tmp_path / "all.json").read_text())["results"]
+    combinations = [(mode, size, length) for mode in ("hf", "ipex") for size in (1, 2) for length in (8, 16)]
+    assert status == 0
+    assert [(result["mode"], result["batch_size"], result["seq_len"]) for result in results] == combinations
+    assert [tuple(line.split()[:3]) for line in printed.splitlines()[2:10]] == [
+        (mode, str(size), str(length)) for mode, size, length in combinations
+    ]
+
+
+def test_the_modes_that_can_run_do_and_the_others_say_why_not(
+    tiny_cls_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(extras, "is_installed", lambda name: name != "intel-extension-for-pytorch")
+    options = ["--model-name", str(tiny_cls_model), "--samples", "2", "--seq-len", "8"]
+
+    status = bench_main(["speed", "--mode", "ipex,hf", *options])
+
+    printed = capsys.readouterr().out
+    assert status == 0
+    assert re.search(r"^hf +1 +8 ", printed, re.MULTILINE)
+    assert "ipex did not run: The mode ipex needs intel-extension-for-pytorch: pip install" in printed
+
+
+def test_a_mode_that_does_not_exist_is_a_matter_of_usage(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        bench_main(["speed", "--model-name", "any", "--mode", "hf,gpu"])
+
+    assert "unknown mode 'gpu': use inc, openvino, hf, ipex, ipex-ts" in capsys.readouterr().err
 
 
 # Errors
@@ -245,8 +292,7 @@ def test_an_error_of_bench_is_one_line_that_says_what_is_wrong(
 
     printed = capsys.readouterr()
     assert status == 1
-    errors = [line for line in printed.err.splitlines(keepends=True) if not line.startswith(("\r", "Timing"))]
-    assert one_line("".join(errors), "fastrag_quant-bench")
+    assert one_line(printed.err, "fastrag_quant-bench")
     assert expected in printed.err
     assert printed.out == ""
 

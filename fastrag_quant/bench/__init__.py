@@ -1,1 +1,1 @@
-"""Benchmarks of speed: what fastrag_quant-bench runs."""
+"""The benchmarks that fastrag_quant-bench runs: speed, quality and pipelines."""

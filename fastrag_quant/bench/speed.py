@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 from typing import Any
 
@@ -12,28 +11,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from fastrag_quant.batching import TokenBatch
-from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.bench.results import environment
+from fastrag_quant.bench.runners import MODES, Runner, RunnerOptions
 from fastrag_quant.errors import InputError
-from fastrag_quant.system import cpu_model, isa, peak_memory_bytes, usable_cores
-
-
-@dataclass(frozen=True)
-class SpeedMode:
-    """How a mode of the benchmark runs a model.
-
-    :param engine: the embedder's engine.
-    :param description: for help and tables.
-    """
-
-    engine: str
-    description: str
-
-
-# The names are those of fastRAG's benchmark_speed.py.
-MODES = {
-    "hf": SpeedMode("torch", "vanilla PyTorch, fp32 (or bf16 with --bf16)"),
-    "inc": SpeedMode("ipex", "int8 model directory on IPEX"),
-}
+from fastrag_quant.extras import require
+from fastrag_quant.system import peak_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -71,15 +53,19 @@ class SpeedSettings:
 class SpeedResult:
     """What was measured; times in milliseconds per call of ``batch_size`` texts.
 
-    :param samples_per_second: throughput; on real text, of one embed_documents over all samples.
+    :param mode: a key of :data:`fastrag_quant.bench.runners.MODES`, with "-bf16" where that was on.
+    :param seq_len: tokens per text, None for real text.
+    :param samples_per_second: throughput; on real text, of one call over all samples.
     :param first_call_ms: the call right after loading, which compiles its shape.
-    :param load_seconds: from constructing the embedder until it is ready.
+    :param load_seconds: from the start of loading, imports included, until the model is ready.
+    :param latencies_ms: every timed call, in order.
     """
 
     mode: str
     model: str
     input: str
     batch_size: int
+    seq_len: int | None
     samples: int
     latency_mean_ms: float
     latency_std_ms: float
@@ -94,7 +80,10 @@ class SpeedResult:
     threads: int
     cpu: str
     isa: list[str]
+    cores: int
+    allocator: str
     versions: dict[str, str]
+    latencies_ms: list[float]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result for a JSON file."""
@@ -114,14 +103,15 @@ def measure_speed(
 ) -> SpeedResult:
     """Load a model and measure it.
 
-    :param model: a model directory or hub name: int8 for mode "inc", fp32 for "hf".
-    :param mode: a key of :data:`MODES`.
+    :param model: a model directory or hub name: int8 for the modes inc and openvino, fp32 for others.
+    :param mode: a key of :data:`fastrag_quant.bench.runners.MODES`.
     :param texts: real text, timed end to end with tokenization; None is random tokens of one
         length, without tokenization, as in fastRAG's recipe.
-    :param bf16: run fp32 weights in bfloat16 auto-mixed precision (int8=False or engine "torch").
-    :param threads: of the engine.
-    :param pin_threads: bind the inference threads to a core each.
+    :param bf16: run fp32 weights in bfloat16.
+    :param threads: None is what the engine or torch takes by itself.
+    :param pin_threads: bind the inference threads of the int8 modes to a core each.
     :raises InputError: for an unknown mode, no texts, or a seq_len that the model has no positions for.
+    :raises MissingExtraError: if what the mode needs is not installed.
     """
     if mode not in MODES:
         msg = f"Unknown mode {mode!r}: use one of {', '.join(MODES)}."
@@ -129,49 +119,46 @@ def measure_speed(
     if texts is not None and not texts:
         msg = "There are no texts to measure on."
         raise InputError(msg)
+    require(MODES[mode].extra, f"The mode {mode}")
+    options = RunnerOptions(settings.batch_size, settings.seq_len, texts is None, bf16, threads, pin_threads)
     started = perf_counter()
-    with QuantizedEmbedder(
-        model,
-        MODES[mode].engine,
-        max_seq_len=settings.seq_len if texts is None else None,
-        bf16=bf16,
-        threads=threads,
-        pin_threads=pin_threads,
-    ) as embedder:
-        load_seconds = perf_counter() - started
+    runner = MODES[mode].load(model, options)
+    load_seconds = perf_counter() - started
+    try:
         measured = (
-            _measure_tokens(embedder, settings, progress_bar)
+            _measure_tokens(runner, settings, progress_bar)
             if texts is None
-            else _measure_texts(embedder, settings, texts, progress_bar)
+            else _measure_texts(runner, settings, texts, progress_bar)
         )
+    finally:
+        runner.close()
     return SpeedResult(
         mode=mode + ("-bf16" if bf16 else ""),
         model=model,
         input=f"random tokens, length {settings.seq_len}" if texts is None else "text",
         batch_size=settings.batch_size,
+        seq_len=settings.seq_len if texts is None else None,
         load_seconds=load_seconds,
         peak_memory_bytes=peak_memory_bytes(),
-        threads=threads or usable_cores(),
-        cpu=cpu_model(),
-        isa=isa(),
-        versions=_versions(),
+        threads=runner.threads,
+        **environment(),
         **measured,
     )
 
 
-def _measure_tokens(embedder: QuantizedEmbedder, settings: SpeedSettings, progress_bar: bool) -> dict[str, Any]:
+def _measure_tokens(runner: Runner, settings: SpeedSettings, progress_bar: bool) -> dict[str, Any]:
     generator = np.random.default_rng(settings.seed)
     shape = (settings.batch_size, settings.seq_len)
     calls = max(1, settings.samples // settings.batch_size)
 
     def random_batches(count: int) -> Iterable[TokenBatch]:
         for _ in range(count):
-            ids = generator.integers(1, embedder.vocabulary_size, shape, dtype=np.int64)
+            ids = generator.integers(1, runner.vocabulary_size, shape, dtype=np.int64)
             yield TokenBatch(ids, np.ones(shape, dtype=np.int64))
 
-    first, *_ = _time_calls(embedder.encode, random_batches(1), 1, progress_bar=False)
-    _time_calls(embedder.encode, random_batches(settings.warmup), settings.warmup, progress_bar=False)
-    seconds = _time_calls(embedder.encode, random_batches(calls), calls, progress_bar)
+    first, *_ = _time_calls(runner.run, random_batches(1), 1, progress_bar=False)
+    _time_calls(runner.run, random_batches(settings.warmup), settings.warmup, progress_bar=False)
+    seconds = _time_calls(runner.run, random_batches(calls), calls, progress_bar)
     return {
         "samples": calls * settings.batch_size,
         "first_call_ms": first * 1000,
@@ -181,18 +168,16 @@ def _measure_tokens(embedder: QuantizedEmbedder, settings: SpeedSettings, progre
     }
 
 
-def _measure_texts(
-    embedder: QuantizedEmbedder, settings: SpeedSettings, texts: Sequence[str], progress_bar: bool
-) -> dict[str, Any]:
+def _measure_texts(runner: Runner, settings: SpeedSettings, texts: Sequence[str], progress_bar: bool) -> dict[str, Any]:
     texts = texts[: settings.samples]
     size = settings.batch_size
     calls = [texts[start : start + size] for start in range(0, len(texts), size)]
 
     def embed(call: Sequence[str]) -> np.ndarray:
-        return embedder.embed_documents(call, batch_size=size)
+        return runner.embed(call, size)
 
     first, *_ = _time_calls(embed, calls[:1], 1, progress_bar=False)
-    embedder.warm_up(batch_size=size)
+    runner.warm_up(size)
     _time_calls(embed, calls[: settings.warmup], settings.warmup, progress_bar=False)
     seconds = _time_calls(embed, calls, len(calls), progress_bar)
     started = perf_counter()
@@ -202,7 +187,7 @@ def _measure_texts(
         "samples": len(texts),
         "first_call_ms": first * 1000,
         "samples_per_second": len(texts) / whole,
-        "tokens_per_second": embedder.count_tokens(texts) / whole,
+        "tokens_per_second": runner.count_tokens(texts) / whole,
         **_latency(seconds),
     }
 
@@ -216,7 +201,7 @@ def _time_calls(function: Callable[[Any], Any], inputs: Iterable[Any], total: in
     return seconds
 
 
-def _latency(seconds: list[float]) -> dict[str, float]:
+def _latency(seconds: list[float]) -> dict[str, Any]:
     milliseconds = np.asarray(seconds) * 1000
     p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99))
     return {
@@ -225,17 +210,5 @@ def _latency(seconds: list[float]) -> dict[str, float]:
         "latency_p50_ms": float(p50),
         "latency_p95_ms": float(p95),
         "latency_p99_ms": float(p99),
+        "latencies_ms": [round(value, 4) for value in milliseconds.tolist()],
     }
-
-
-_REPORTED = ("fastrag-quant", "torch", "intel-extension-for-pytorch", "optimum-intel", "transformers", "tokenizers")
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _REPORTED:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions

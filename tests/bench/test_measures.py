@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from fastrag_quant.bench.ndcg import ndcg
+from fastrag_quant.bench.measures import ndcg
 
 
 def test_the_best_ranking_scores_one():

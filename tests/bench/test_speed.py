@@ -9,22 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.bench.speed import MODES, SpeedSettings, measure_speed
-from fastrag_quant.errors import InputError, ModelError
+from fastrag_quant import QuantizedEmbedder, extras
+from fastrag_quant.batching import TokenBatch
+from fastrag_quant.bench.runners import MODES, TransformersRunner
+from fastrag_quant.bench.speed import SpeedSettings, measure_speed
+from fastrag_quant.errors import InputError, MissingExtraError, ModelError
+from fastrag_quant.system import usable_cores
 
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """The token ids of every call on random tokens, in order."""
     seen: list[np.ndarray] = []
-    encode = QuantizedEmbedder.encode
+    for owner, name in ((QuantizedEmbedder, "encode"), (TransformersRunner, "run")):
+        original = getattr(owner, name)
 
-    def recording(embedder: QuantizedEmbedder, batch: Any) -> np.ndarray:
-        seen.append(batch.input_ids)
-        return encode(embedder, batch)
+        def recording(runner: Any, batch: TokenBatch, original: Any = original) -> np.ndarray:
+            seen.append(batch.input_ids)
+            return original(runner, batch)
 
-    monkeypatch.setattr(QuantizedEmbedder, "encode", recording)
+        monkeypatch.setattr(owner, name, recording)
     return seen
 
 
@@ -32,13 +36,13 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The texts of every call on real text, in order."""
     seen: list[list[str]] = []
-    embed_documents = QuantizedEmbedder.embed_documents
+    embed = TransformersRunner.embed
 
-    def recording(embedder: QuantizedEmbedder, texts: Any, **arguments: Any) -> np.ndarray:
+    def recording(runner: TransformersRunner, texts: list[str], batch_size: int) -> np.ndarray:
         seen.append(list(texts))
-        return embed_documents(embedder, texts, **arguments)
+        return embed(runner, texts, batch_size)
 
-    monkeypatch.setattr(QuantizedEmbedder, "embed_documents", recording)
+    monkeypatch.setattr(TransformersRunner, "embed", recording)
     return seen
 
 
@@ -79,6 +83,20 @@ def test_the_figures_agree_with_each_other(tiny_cls_model: Path):
     assert result.load_seconds > 0
 
 
+def test_the_latency_of_every_timed_call_is_kept_in_order(tiny_cls_model: Path):
+    result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(samples=8, batch_size=2, seq_len=16, warmup=3))
+
+    assert len(result.latencies_ms) == 4
+    assert np.mean(result.latencies_ms) == pytest.approx(result.latency_mean_ms, abs=1e-4)
+
+
+def test_a_mode_that_is_not_installed_names_the_extra(tiny_cls_model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(extras, "is_installed", lambda name: name != "intel-extension-for-pytorch")
+
+    with pytest.raises(MissingExtraError, match=r"The mode ipex needs intel-ext.*pip install 'fastrag-quant\[ipex\]'"):
+        measure_speed(str(tiny_cls_model), "ipex", SpeedSettings(1, 1, 16, 0))
+
+
 def test_the_machine_and_the_versions_are_reported(tiny_cls_model: Path):
     result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(1, 1, 16, warmup=0), threads=1)
 
@@ -87,6 +105,7 @@ def test_the_machine_and_the_versions_are_reported(tiny_cls_model: Path):
     assert "avx2" in result.isa
     assert {"fastrag-quant", "torch", "transformers"} <= set(result.versions)
     assert result.peak_memory_bytes > 10_000_000
+    assert (result.cores, result.allocator) == (usable_cores(), "the C library's")
     assert json.loads(json.dumps(result.as_dict())) == result.as_dict()
 
 
@@ -123,9 +142,9 @@ def test_the_mode_inc_refuses_an_fp32_model(minilm: Path):
 
 
 def test_an_unknown_mode_is_refused_with_the_known_ones(tiny_cls_model: Path):
-    with pytest.raises(InputError, match="use one of hf, inc"):
+    with pytest.raises(InputError, match="use one of inc, openvino, hf, ipex, ipex-ts"):
         measure_speed(str(tiny_cls_model), "gpu", SpeedSettings())
-    assert set(MODES) == {"hf", "inc"}
+    assert list(MODES) == ["inc", "openvino", "hf", "ipex", "ipex-ts"]
 
 
 def test_no_texts_are_nothing_to_measure_on(tiny_cls_model: Path):

@@ -1,0 +1,55 @@
+"""The command fastrag_quant-bench."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fastrag_quant.bench import quality_command, speed_command
+from fastrag_quant.cli import run_command
+from fastrag_quant.launch import add_placement_options, placement_of, relaunch
+
+DESCRIPTION = """\
+Measure embedders on this machine: how fast they are, how good their search results are, and where a pipeline spends
+its time. Each command has its own help, with an example."""
+
+EXAMPLE = """\
+example:
+  fastrag_quant-bench --cores 0-31 --memory-node 0 --allocator tcmalloc speed --model-name bge-small-int8 --mode inc"""
+
+_COMMANDS = (speed_command, quality_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run fastrag_quant-bench.
+
+    :param arguments: the command line's, by default.
+    :return: the exit status: 0, or 1 after an error that was printed.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser()
+    options = parser.parse_args(given)
+
+    def placed(options: argparse.Namespace) -> str:
+        relaunch(placement_of(options), "fastrag_quant.bench", given)
+        result: str = options.run(options)
+        return result
+
+    return run_command(parser, options, placed, getattr(options, "interrupted", "nothing was written"))
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Descriptions are wrapped and examples are not, so both are written as they are shown.
+    formatting = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser(
+        prog="fastrag_quant-bench",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_placement_options(parser)
+    subparsers = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for command in _COMMANDS:
+        command.add_parser(subparsers, **formatting)
+    return parser

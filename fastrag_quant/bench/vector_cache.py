@@ -1,0 +1,75 @@
+"""Vectors on disk, so that an interrupted run continues and systems that share vectors embed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from fastrag_quant.embedder import QuantizedEmbedder
+
+# Texts that are embedded again after an interruption, at the most: seconds of work, and files of a few megabytes.
+_SHARD = 1024
+
+
+class CachedEmbedder:
+    """An embedder that is loaded when a vector is missing on disk."""
+
+    def __init__(
+        self, name: str, identity: str, load: Callable[[], QuantizedEmbedder], folder: Path, progress_bar: bool = False
+    ) -> None:
+        """Note where vectors lie.
+
+        :param name: for the progress bar.
+        :param identity: changes when the embedder's vectors do.
+        :param load: gives the embedder.
+        :param folder: made when the first vectors are written.
+        """
+        self._name = name
+        self._identity = identity
+        self._load = load
+        self._folder = folder
+        self._progress_bar = progress_bar
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the vectors of queries, float32 of shape (texts, dimension)."""
+        return self._embed("queries", texts)
+
+    def embed_documents(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the vectors of documents, float32 of shape (texts, dimension)."""
+        return self._embed("documents", texts)
+
+    @cached_property
+    def _embedder(self) -> QuantizedEmbedder:
+        return self._load()
+
+    def _embed(self, side: str, texts: Sequence[str]) -> np.ndarray:
+        vectors = []
+        with tqdm(
+            total=len(texts), desc=f"{self._name} {side}", unit=" texts", disable=not self._progress_bar
+        ) as progress:
+            for start in range(0, len(texts), _SHARD):
+                shard = list(texts[start : start + _SHARD])
+                vectors.append(self._shard(side, shard))
+                progress.update(len(shard))
+        return np.concatenate(vectors)
+
+    def _shard(self, side: str, texts: list[str]) -> np.ndarray:
+        content = json.dumps([self._identity, side, texts])
+        path = self._folder / f"{hashlib.sha256(content.encode()).hexdigest()}.npy"
+        if path.is_file():
+            stored: np.ndarray = np.load(path)
+            return stored
+        embed = self._embedder.embed_queries if side == "queries" else self._embedder.embed_documents
+        vectors = embed(texts)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".unfinished", delete=False) as file:
+            np.save(file, vectors)
+        Path(file.name).replace(path)
+        return vectors
