@@ -14,6 +14,7 @@ class Defaults:
     :param top_k: documents that a retriever or ranker returns.
     :param scale_score: whether scores are mapped to 0 … 1.
     :param progress_bar: whether nodes show one.
+    :param precision: of the numbers of a vector.
     :param quantize_for: the engine that quantize() makes weights for; "all" is every installed one.
     :param sample_size: calibration texts.
     :param seed: of the sample.
@@ -25,6 +26,7 @@ class Defaults:
     top_k: int = 10
     scale_score: bool = True
     progress_bar: bool = True
+    precision: str = "float32"
     quantize_for: str = "all"
     sample_size: int = 100
     seed: int = 42

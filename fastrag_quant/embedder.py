@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from fastrag_quant.batching import ShapePolicy, TokenBatch, pad, plan_batches
+from fastrag_quant.batching import ShapePolicy, TokenBatch
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.engines import (
     ENGINE_KINDS,
@@ -24,6 +23,7 @@ from fastrag_quant.engines import (
 )
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
 from fastrag_quant.manifest import Manifest
+from fastrag_quant.output import output_form
 from fastrag_quant.settings import (
     EmbedderSettings,
     SettingsOverrides,
@@ -33,11 +33,9 @@ from fastrag_quant.settings import (
 )
 from fastrag_quant.source import METADATA_PATTERNS, ModelSource
 from fastrag_quant.tokenization import TextTokenizer
+from fastrag_quant.windows import WindowEncoder
 
 logger = logging.getLogger(__name__)
-
-# Texts tokenized and sorted together: enough to fill every shape, few enough to hold in memory.
-_WINDOW = 8192
 
 # A torch module and its fused kernels take two calls a shape until they run at full speed.
 _WARM_UP_CALLS = 2
@@ -67,6 +65,8 @@ class QuantizedEmbedder:
         pin_threads: bool = False,
         bf16: bool = False,
         int8: bool = True,
+        truncate_dim: int | None = None,
+        precision: str = DEFAULTS.precision,
         verify_hashes: bool = False,
         revision: str | None = None,
         token: str | bool | None = None,
@@ -75,7 +75,8 @@ class QuantizedEmbedder:
         """Load a model. What is None is read from the model's files.
 
         :param model: a quantized model directory, or the hub name of a published int8 model.
-        :param engine: "auto", "ipex", or "torch" for fp32 weights as they are.
+        :param engine: "auto" for the one that the manifest measured fastest among those installed,
+            "openvino", "ipex", or "torch" for fp32 weights as they are.
         :param pooling: "cls" or "mean"; needed only where the model's files do not say.
         :param max_seq_len: tokens per text at the most; longer texts are cut, with a warning.
         :param query_prompt: prefix of queries; "" for none.
@@ -87,6 +88,9 @@ class QuantizedEmbedder:
             process that has its cores for itself; several such processes would share cores.
         :param bf16: run fp32 weights in bfloat16 auto-mixed precision (int8=False or engine "torch").
         :param int8: False runs the fp32 weights of a model that is not quantized.
+        :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
+        :param precision: "float32", or a form of vectors for stores that take it: "int8" and "uint8"
+            by the ranges that quantization measured, "binary" and "ubinary" of one bit a dimension.
         :param verify_hashes: compare the SHA-256 of every file with the manifest.
         :param revision: branch, tag or commit of a hub model.
         :param token: access token of the hub.
@@ -110,6 +114,13 @@ class QuantizedEmbedder:
         if manifest and options.int8:
             check = manifest.check_hashes if verify_hashes else manifest.check_sizes
             check(directory, name)
+        self._form = output_form(
+            self._settings.dimension,
+            truncate_dim,
+            precision,
+            normalize=self._settings.normalize,
+            ranges=manifest.ranges if manifest else None,
+        )
         self._engine: Engine = loaded(directory, source, self._settings, options)
         shortest = self._settings.max_seq_len if pad_to_max else loaded.shortest
         self._shapes = ShapePolicy(loaded.token_budget, shortest, self._settings.max_seq_len, self._engine.streams)
@@ -121,8 +132,8 @@ class QuantizedEmbedder:
 
     @property
     def dimension(self) -> int:
-        """Numbers per vector."""
-        return self._settings.dimension
+        """Dimensions per vector; binary vectors hold eight of them in a byte."""
+        return self._form.dimension
 
     @property
     def engine(self) -> str:
@@ -142,11 +153,12 @@ class QuantizedEmbedder:
         :param batch_size: texts per batch at the most.
         :param progress_bar: whether to show one, on standard error.
         :param prompt: prefix in place of the embedder's own; None is the embedder's.
-        :return: float32 of shape (texts, dimension), in input order, in memory of its own.
+        :return: of shape (texts, dimension), float32 unless another precision was chosen, in input
+            order, in memory of its own.
         :raises InputError: for anything but a sequence of strings.
         """
         prompt = self._settings.query_prompt if prompt is None else prompt
-        return self._embed(texts, prompt, batch_size, progress_bar)
+        return self._joined(self._embed(texts, prompt, batch_size, progress_bar))
 
     def embed_documents(
         self,
@@ -161,11 +173,32 @@ class QuantizedEmbedder:
         :param batch_size: texts per batch at the most.
         :param progress_bar: whether to show one, on standard error.
         :param prompt: prefix in place of the embedder's own; None is the embedder's.
-        :return: float32 of shape (texts, dimension), in input order, in memory of its own.
+        :return: of shape (texts, dimension), float32 unless another precision was chosen, in input
+            order, in memory of its own.
         :raises InputError: for anything but an iterable of strings.
         """
         prompt = self._settings.document_prompt if prompt is None else prompt
-        return self._embed(texts, prompt, batch_size, progress_bar)
+        return self._joined(self._embed(texts, prompt, batch_size, progress_bar))
+
+    def iter_embed(
+        self,
+        texts: Iterable[str],
+        batch_size: int = DEFAULTS.batch_size,
+        progress_bar: bool = False,
+        prompt: str | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Embed documents one after the other, in memory that does not grow with their number.
+
+        :param texts: strings, from any iterable; it is read a few thousand texts ahead.
+        :param batch_size: texts per batch at the most.
+        :param progress_bar: whether to show one, on standard error.
+        :param prompt: in place of the document prompt, for this call.
+        :return: an iterator over the vectors that :meth:`embed_documents` returns, in input order.
+        :raises InputError: for anything but an iterable of strings, once the iterator gets there.
+        """
+        prompt = self._settings.document_prompt if prompt is None else prompt
+        for vectors in self._embed(texts, prompt, batch_size, progress_bar):
+            yield from vectors
 
     def warm_up(self, lengths: Iterable[int] | None = None, batch_size: int = 1) -> None:
         """Run every shape that texts of these lengths need, so that none is compiled while a user waits.
@@ -218,37 +251,28 @@ class QuantizedEmbedder:
         """Close the embedder."""
         self.close()
 
-    def _embed(self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool) -> np.ndarray:
+    def _embed(self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool) -> Iterator[np.ndarray]:
+        """Yield the vectors of consecutive texts, a window at a time."""
         _check_batch_size(batch_size)
+        settings = self._settings
+        encoder = WindowEncoder(self._tokenizer, self._engine, self._shapes, settings.pad_token_id, settings.dimension)
         total = len(texts) if isinstance(texts, Sequence) else None
-        truncated = 0
-        vectors = [np.empty((0, self.dimension), dtype=np.float32)]
+        count = truncated = 0
         with tqdm(total=total, desc="Embedding", unit=" texts", disable=not progress_bar) as progress:
-            for window in _windows(texts):
-                tokenized = self._tokenizer([prompt + text for text in window])
-                truncated += tokenized.truncated
-                vectors.append(self._encode(tokenized.token_ids, tokenized.lengths, batch_size, progress))
+            for window in encoder.encode(texts, prompt, batch_size, progress.update):
+                count += len(window.vectors)
+                truncated += window.truncated
+                yield self._form.apply(window.vectors)
         if truncated:
             logger.warning(
-                "%d of %d texts were longer than %d tokens and were cut.",
-                truncated,
-                sum(map(len, vectors)),
-                self._settings.max_seq_len,
+                "%d of %d texts were longer than %d tokens and were cut.", truncated, count, settings.max_seq_len
             )
-        return np.concatenate(vectors)
 
-    def _encode(self, token_ids: list[list[int]], lengths: np.ndarray, batch_size: int, progress: tqdm) -> np.ndarray:
-        vectors = np.empty((len(token_ids), self.dimension), dtype=np.float32)
-        batches = list(plan_batches(lengths, self._shapes, batch_size))
-        padded = (
-            pad([token_ids[index] for index in batch.indices], batch.length, self._settings.pad_token_id)
-            for batch in batches
-        )
-        encoded = map(self._engine.encode, padded) if len(batches) == 1 else self._engine.encode_all(padded)
-        for batch, batch_vectors in zip(batches, encoded, strict=True):
-            vectors[batch.indices] = batch_vectors
-            progress.update(len(batch.indices))
-        return vectors
+    def _joined(self, windows: Iterator[np.ndarray]) -> np.ndarray:
+        parts = list(windows)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([np.empty((0, self._form.width), dtype=self._form.dtype), *parts])
 
 
 class _ClosedEngine:
@@ -272,10 +296,9 @@ def _choose_engine(engine: str, manifest: Manifest | None) -> str:
             msg = f"The model directory holds no weights for the {engine} engine, only for {', '.join(built)}."
             raise ModelError(msg)
         return engine
-    installed = installed_engines()
-    for name in built:
-        if name in installed:
-            return name
+    installed = [name for name in installed_engines() if name in built]
+    if installed:
+        return manifest.fastest(installed) if manifest else installed[0]
     extras = " or ".join(f"pip install 'fastrag-quant[{ENGINE_KINDS[name].extra}]'" for name in built)
     msg = f"The model runs on {', '.join(built)}, and none of these engines is installed: {extras}"
     raise MissingExtraError(msg)
@@ -287,30 +310,6 @@ def _resolve_settings(
     if manifest is None:
         return settings_from_files(directory, name, overrides)
     return override(manifest.settings, overrides, position_limit(directory))
-
-
-def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
-    if isinstance(texts, str):
-        msg = "QuantizedEmbedder expects a list of texts. To embed one text, pass [text]."
-        raise InputError(msg)
-    if not isinstance(texts, Iterable):
-        msg = f"QuantizedEmbedder expects a list of texts, not {type(texts).__name__}."
-        raise InputError(msg)
-    if isinstance(texts, Sequence):
-        _check_strings(texts, 0)
-    position = 0
-    iterator = iter(texts)
-    while window := list(islice(iterator, _WINDOW)):
-        _check_strings(window, position)
-        position += len(window)
-        yield window
-
-
-def _check_strings(texts: Sequence[str], start: int) -> None:
-    for position, text in enumerate(texts, start):
-        if not isinstance(text, str):
-            msg = f"Text {position} is {type(text).__name__}, not a string: remove or convert it."
-            raise InputError(msg)
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -12,7 +12,9 @@ from fastrag_quant.errors import ModelError
 from fastrag_quant.settings import EmbedderSettings, Pooling, read_json
 
 MANIFEST_NAME = "fastrag_quant.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Format 1 lacks speed and ranges, which nothing depends on.
+_READABLE_FORMATS = (1, FORMAT_VERSION)
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class EngineRecord:
     :param versions: distribution → version of what made the weights.
     :param isa: the CPU flags of the machine that made them.
     :param fidelity: the measures of :class:`fastrag_quant.quantization.fidelity.Fidelity`.
+    :param speed: the measures of :class:`fastrag_quant.quantization.engine_speed.EngineSpeed` on that machine.
     """
 
     files: dict[str, FileRecord]
     versions: dict[str, str]
     isa: list[str]
     fidelity: dict[str, float]
+    speed: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Manifest:
     :param calibration: source, number of texts, seed and token statistics.
     :param engines: engine name → its weights.
     :param files: relative path → record of the files that all engines share.
+    :param ranges: the smallest and largest value of each dimension over the calibration texts,
+        shape (2, dimension), for vectors in int8 and uint8; None in a manifest of format 1.
     """
 
     settings: EmbedderSettings
@@ -61,6 +67,7 @@ class Manifest:
     calibration: dict[str, Any]
     engines: dict[str, EngineRecord]
     files: dict[str, FileRecord] = field(default_factory=dict)
+    ranges: list[list[float]] | None = None
 
     def write(self, directory: Path) -> None:
         """Write the manifest into a model directory."""
@@ -78,9 +85,9 @@ class Manifest:
             return None
         content = read_json(directory / MANIFEST_NAME)
         version = content.get("format_version", FORMAT_VERSION)
-        if version != FORMAT_VERSION:
+        if version not in _READABLE_FORMATS:
             msg = (
-                f"{directory} has a manifest of format {version}; this fastrag_quant reads {FORMAT_VERSION}: "
+                f"{directory} has a manifest of format {version}; this fastrag_quant reads up to {FORMAT_VERSION}: "
                 "upgrade fastrag-quant, or quantize the model again."
             )
             raise ModelError(msg)
@@ -91,10 +98,25 @@ class Manifest:
                 calibration=content["calibration"],
                 engines={name: _engine_record(record) for name, record in content["engines"].items()},
                 files=_file_records(content["files"]),
+                ranges=content.get("ranges"),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             msg = f"The manifest in {directory} is damaged ({error!r}): quantize the model again."
             raise ModelError(msg) from error
+
+    def fastest(self, engines: list[str]) -> str:
+        """Return that engine which :func:`fastrag_quant.quantize` measured fastest.
+
+        :param engines: names of engines that the directory has weights for, at least one.
+        :return: the one with the most documents per second for its query latency; the first of
+            several without a measure.
+        """
+
+        def speed(name: str) -> float:
+            measured = self.engines[name].speed
+            return measured["documents_per_second"] / measured["query_p50_ms"] if measured else 0.0
+
+        return max(engines, key=speed)
 
     def check_sizes(self, directory: Path, engine: str) -> None:
         """Compare the size of every file that an engine reads with the manifest.

@@ -39,6 +39,7 @@ _NOISY_LOGGERS = (
     "intel_extension_for_pytorch",
     "intel_extension_for_pytorch.utils._logger",
     "neural_compressor",
+    "nncf",
     "optimum",
     "optimum.exporters.tasks",
     "torch.utils.cpp_extension",

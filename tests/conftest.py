@@ -18,7 +18,7 @@ import pytest
 
 from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.batching import TokenBatch
-from fastrag_quant.engines import Engine
+from fastrag_quant.engines import ENGINE_KINDS, Engine
 from fastrag_quant.extras import missing_distributions
 
 # What tests more than this package's own dependencies, and the extra that it needs.
@@ -31,7 +31,6 @@ NEEDS = {
     "quantization/test_inc.py": "ipex",
     "quantization/test_quantizer.py": "ipex",
     "test_cli.py": "ipex",
-    "test_embedder.py": "ipex",
     "test_noise.py": "ipex",
 }
 
@@ -88,16 +87,26 @@ def minilm() -> Path:
 
 @pytest.fixture(scope="session")
 def minilm_int8(minilm: Path, passages: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """all-MiniLM-L6-v2 quantized for ipex, calibrated on passages."""
+    """all-MiniLM-L6-v2 quantized for every engine of the environment, calibrated on passages."""
     directory = tmp_path_factory.mktemp("models") / "minilm-int8"
     quantize(minilm, directory, passages, sample_size=40)
     return directory
 
 
+# The engines that quantize in this environment. Tests name the one they use: "auto" takes the faster.
+ENGINES = [name for name in ("ipex", "openvino") if not missing_distributions(ENGINE_KINDS[name].extra)]
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine of the environment in turn."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def embedder(minilm_int8: Path) -> QuantizedEmbedder:
-    """The int8 MiniLM, loaded."""
-    return QuantizedEmbedder(minilm_int8)
+    """The int8 MiniLM on one engine of the environment, loaded."""
+    return QuantizedEmbedder(minilm_int8, ENGINES[0])
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,6 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder, extras
-from fastrag_quant.batching import TokenBatch
-from fastrag_quant.engines.ipex import IpexEngine
 from fastrag_quant.errors import FastragQuantError, InputError, MissingExtraError, ModelError
 from fastrag_quant.manifest import MANIFEST_NAME
 from fastrag_quant.tokenization import TextTokenizer
@@ -30,6 +29,8 @@ CANONICAL = {
         *[-0.06999, 0.01609, -0.01793, 0.06185, 0.03227, -0.07600, 0.01289, 0.03176],
     ],
 }
+
+needs_ipex = pytest.mark.skipif(bool(extras.missing_distributions("ipex")), reason="needs fastrag-quant[ipex]")
 
 # What of a model directory says how it pools, beside its manifest.
 POOLING_FILES = ("1_Pooling", "modules.json")
@@ -59,20 +60,16 @@ def copy_without(directory: Path, target: Path, *names: str) -> Path:
     return Path(shutil.copytree(directory, target, copy_function=os.link, ignore=shutil.ignore_patterns(*names)))
 
 
+@pytest.fixture(scope="module")
+def embedder(minilm_int8: Path, engine: str) -> QuantizedEmbedder:
+    """The int8 MiniLM on each engine."""
+    return QuantizedEmbedder(minilm_int8, engine)
+
+
 @pytest.fixture
-def shapes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The shapes that the ipex engine is given, in order."""
-    seen: list[tuple[int, int]] = []
-    encode, encode_all = IpexEngine.encode, IpexEngine.encode_all
-
-    def noted(batches: Iterable[TokenBatch]) -> Iterator[TokenBatch]:
-        for batch in batches:
-            seen.append(batch.shape)
-            yield batch
-
-    monkeypatch.setattr(IpexEngine, "encode", lambda engine, batch: encode(engine, *noted([batch])))
-    monkeypatch.setattr(IpexEngine, "encode_all", lambda engine, batches: encode_all(engine, noted(batches)))
-    return seen
+def shapes(embedder: QuantizedEmbedder, shapes_of: Callable) -> list[tuple[int, int]]:
+    """The shapes that the engine is given, in order."""
+    return shapes_of(embedder)
 
 
 # Vectors
@@ -188,7 +185,7 @@ def test_more_texts_than_are_read_at_once_keep_their_order(
     embedder = QuantizedEmbedder(tiny_cls_model, engine="torch")
     expected = embedder.embed_documents(passages)
 
-    monkeypatch.setattr("fastrag_quant.embedder._WINDOW", 7)
+    monkeypatch.setattr("fastrag_quant.windows._MOST_TEXTS", 7)
 
     assert np.allclose(embedder.embed_documents(iter(passages)), expected, atol=1e-5)
 
@@ -249,7 +246,7 @@ def test_the_cut_texts_of_all_windows_are_counted_together(
     tiny_cls_model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     embedder = QuantizedEmbedder(tiny_cls_model, engine="torch", max_seq_len=8)
-    monkeypatch.setattr("fastrag_quant.embedder._WINDOW", 2)
+    monkeypatch.setattr("fastrag_quant.windows._MOST_TEXTS", 2)
 
     embedder.embed_documents(["if while for class " * 20] * 5)
 
@@ -340,9 +337,10 @@ def test_pooling_ignores_the_padding(tiny_cls_model: Path, passages: list[str], 
 
 
 def test_padding_to_the_maximum_makes_exactly_one_length(
-    minilm_int8: Path, embedder: QuantizedEmbedder, passages: list[str], shapes: list[tuple[int, int]]
+    minilm_int8: Path, embedder: QuantizedEmbedder, passages: list[str], shapes_of: Callable
 ):
-    padded = QuantizedEmbedder(minilm_int8, max_seq_len=64, pad_to_max=True)
+    padded = QuantizedEmbedder(minilm_int8, embedder.engine, max_seq_len=64, pad_to_max=True)
+    shapes = shapes_of(padded)
 
     vectors = padded.embed_documents(["a", "a few words", *passages[:5]])
 
@@ -353,7 +351,20 @@ def test_padding_to_the_maximum_makes_exactly_one_length(
 def test_real_texts_run_in_few_lengths(embedder: QuantizedEmbedder, passages: list[str], shapes: list[tuple[int, int]]):
     embedder.embed_documents(mixed_texts(passages))
 
-    assert {length for _, length in shapes} <= {16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256}
+    assert {length for _, length in shapes} <= {8, 16, 24, 32, 40, 48, 56} | {
+        16,
+        32,
+        48,
+        64,
+        80,
+        96,
+        112,
+        128,
+        160,
+        192,
+        224,
+        256,
+    }
 
 
 def test_warming_up_runs_every_shape_that_queries_can_have(
@@ -366,16 +377,19 @@ def test_warming_up_runs_every_shape_that_queries_can_have(
     for text in mixed_texts(passages):
         embedder.embed_queries([text])
 
-    assert warm == {(1, length) for length in (16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)}
+    longer = [64, 80, 96, 112, 128, 160, 192, 224, 256]
+    shorter = {"ipex": [16, 32, 48], "openvino": [8, 16, 24, 32, 40, 48, 56]}[embedder.engine]
+    assert warm == {(1, length) for length in shorter + longer}
     assert set(shapes) <= warm
 
 
 def test_warming_up_may_be_told_the_lengths_and_the_batch_size(
     embedder: QuantizedEmbedder, shapes: list[tuple[int, int]]
 ):
-    embedder.warm_up(lengths=[5, 20, 17, 9999], batch_size=8)
+    embedder.warm_up(lengths=[5, 20, 18, 9999], batch_size=8)
 
-    assert set(shapes) == {(8, 16), (8, 32), (8, 256)}
+    shortest = {"ipex": [16, 32], "openvino": [8, 24]}[embedder.engine]
+    assert set(shapes) == {(8, length) for length in (*shortest, 256)}
 
 
 # Progress
@@ -444,48 +458,54 @@ def test_a_directory_without_a_manifest_needs_its_pooling(minilm_int8: Path, tmp
         QuantizedEmbedder(bare)
 
 
-def test_a_directory_without_a_manifest_embeds_as_with_it(
-    embedder: QuantizedEmbedder, minilm_int8: Path, passages: list[str], tmp_path: Path
-):
+@needs_ipex
+def test_a_directory_without_a_manifest_embeds_as_with_it(minilm_int8: Path, passages: list[str], tmp_path: Path):
     bare = copy_without(minilm_int8, tmp_path / "bare", MANIFEST_NAME, *POOLING_FILES)
 
     vectors = QuantizedEmbedder(bare, pooling="mean").embed_documents(passages[:9])
 
-    assert np.allclose(vectors, embedder.embed_documents(passages[:9]), atol=1e-5)
+    assert np.allclose(vectors, QuantizedEmbedder(minilm_int8, "ipex").embed_documents(passages[:9]), atol=1e-5)
 
 
+@needs_ipex
 def test_an_old_directory_with_a_vocabulary_alone_embeds_the_same(
-    embedder: QuantizedEmbedder, minilm_int8: Path, passages: list[str], tmp_path: Path
+    minilm_int8: Path, passages: list[str], tmp_path: Path
 ):
     without = (MANIFEST_NAME, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
     old = copy_without(minilm_int8, tmp_path / "old", *without)
 
     vectors = QuantizedEmbedder(old, engine="ipex").embed_documents(passages[:9])
 
-    assert np.allclose(vectors, embedder.embed_documents(passages[:9]), atol=1e-5)
+    assert np.allclose(vectors, QuantizedEmbedder(minilm_int8, "ipex").embed_documents(passages[:9]), atol=1e-5)
 
 
-def test_the_settings_of_the_manifest_are_in_force(embedder: QuantizedEmbedder):
+def test_the_settings_of_the_manifest_are_in_force(embedder: QuantizedEmbedder, engine: str):
     settings = embedder.settings
 
     assert (settings.pooling, settings.normalize, settings.max_seq_len) == ("mean", True, 256)
-    assert embedder.engine == "ipex"
+    assert embedder.engine == engine
 
 
-def test_an_argument_wins_over_the_manifest(minilm_int8: Path):
-    settings = QuantizedEmbedder(
-        minilm_int8, pooling="cls", max_seq_len=32, query_prompt="q: ", normalize=False
-    ).settings
+def test_an_argument_wins_over_the_manifest(minilm_int8: Path, engine: str):
+    settings = QuantizedEmbedder(minilm_int8, engine, max_seq_len=32, query_prompt="q: ").settings
 
-    assert (settings.pooling, settings.max_seq_len, settings.query_prompt) == ("cls", 32, "q: ")
-    assert not settings.normalize
+    assert (settings.pooling, settings.max_seq_len, settings.query_prompt) == ("mean", 32, "q: ")
 
 
-def test_a_directory_with_a_missing_file_is_refused(minilm_int8: Path, tmp_path: Path):
-    damaged = copy_without(minilm_int8, tmp_path / "damaged", "pytorch_model.bin")
+@needs_ipex
+def test_pooling_and_normalisation_can_be_chosen_anew_where_they_are_not_in_the_graph(minilm_int8: Path):
+    settings = QuantizedEmbedder(minilm_int8, "ipex", pooling="cls", normalize=False).settings
 
-    with pytest.raises(ModelError, match=r"pytorch_model\.bin"):
-        QuantizedEmbedder(damaged)
+    assert (settings.pooling, settings.normalize) == ("cls", False)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "WEIGHTS"])
+def test_a_directory_with_a_missing_file_is_refused(minilm_int8: Path, engine: str, name: str, tmp_path: Path):
+    name = name.replace("WEIGHTS", {"ipex": "pytorch_model.bin", "openvino": "openvino_model.bin"}[engine])
+    damaged = copy_without(minilm_int8, tmp_path / "damaged", name)
+
+    with pytest.raises(ModelError, match=name):
+        QuantizedEmbedder(damaged, engine)
 
 
 def test_a_changed_file_of_the_same_size_is_found_on_demand(minilm_int8: Path, tmp_path: Path):
@@ -504,19 +524,21 @@ def test_a_missing_model_is_named():
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones(minilm_int8: Path):
-    with pytest.raises(InputError, match="use one of auto, ipex, torch"):
+    with pytest.raises(InputError, match="use one of auto, openvino, ipex, torch"):
         QuantizedEmbedder(minilm_int8, engine="tpu")
 
 
-@pytest.mark.parametrize("engine", ["auto", "ipex"])
-def test_an_fp32_model_is_refused_where_int8_is_expected_with_what_to_do(minilm: Path, engine: str):
+@needs_ipex
+@pytest.mark.parametrize("wanted", ["auto", "ipex"])
+def test_an_fp32_model_is_refused_where_int8_is_expected_with_what_to_do(minilm: Path, wanted: str):
     with pytest.raises(ModelError) as error:
-        QuantizedEmbedder(minilm, engine=engine)
+        QuantizedEmbedder(minilm, engine=wanted)
 
     assert "fastrag_quant-quantize" in str(error.value)
     assert "int8=False" in str(error.value)
 
 
+@needs_ipex
 def test_an_fp32_checkpoint_named_like_int8_is_refused_too(tiny_cls_model: Path):
     (tiny_cls_model / "pytorch_model.bin").write_bytes((tiny_cls_model / "model.safetensors").read_bytes())
 
@@ -531,12 +553,30 @@ def test_an_int8_model_has_no_fp32_weights_to_run(minilm_int8: Path):
     assert minilm_int8.name in str(error.value)
 
 
-def test_without_its_engine_installed_a_model_says_what_to_install(minilm_int8: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, "ipex", ("a-package-that-nobody-has",))
+def test_without_its_engine_installed_a_model_says_what_to_install(
+    minilm_int8: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, engine, ("a-package-that-nobody-has",))
 
-    for engine in ("auto", "ipex"):
-        with pytest.raises(MissingExtraError, match=r"fastrag-quant\[ipex\]"):
-            QuantizedEmbedder(minilm_int8, engine=engine)
+    with pytest.raises(MissingExtraError, match=rf"fastrag-quant\[{engine}\]"):
+        QuantizedEmbedder(minilm_int8, engine)
+
+
+def test_without_any_engine_installed_auto_says_what_to_install(minilm_int8: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("ipex", "openvino"):
+        monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, name, ("a-package-that-nobody-has",))
+
+    with pytest.raises(MissingExtraError, match=r"pip install 'fastrag-quant\[openvino\]'"):
+        QuantizedEmbedder(minilm_int8)
+
+
+def test_auto_takes_the_engine_that_was_measured_fastest(minilm_int8: Path, engine: str, tmp_path: Path):
+    directory = copy_without(minilm_int8, tmp_path / "measured", MANIFEST_NAME)
+    content = json.loads((minilm_int8 / MANIFEST_NAME).read_text())
+    content["engines"][engine]["speed"]["documents_per_second"] = 1e9
+    (directory / MANIFEST_NAME).write_text(json.dumps(content))
+
+    assert QuantizedEmbedder(directory).engine == engine
 
 
 # Benchmarks

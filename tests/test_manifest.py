@@ -91,9 +91,9 @@ def test_a_manifest_with_wrong_contents_says_to_quantize_again(directory: Path, 
 
 
 def test_a_manifest_of_a_newer_format_says_to_upgrade(directory: Path):
-    change(directory, format_version=2)
+    change(directory, format_version=3)
 
-    with pytest.raises(ModelError, match="format 2; this fastrag_quant reads 1: upgrade"):
+    with pytest.raises(ModelError, match="format 3; this fastrag_quant reads up to 2: upgrade"):
         Manifest.read(directory)
 
 
@@ -131,3 +131,29 @@ def test_files_that_the_manifest_does_not_name_are_left_alone(directory: Path):
     (directory / "notes.txt").write_text("mine")
 
     read(directory).check_hashes(directory, "ipex")
+
+
+def test_a_manifest_of_format_1_has_neither_speed_nor_ranges(directory: Path):
+    content = json.loads((directory / MANIFEST_NAME).read_text())
+    del content["ranges"]
+    for record in content["engines"].values():
+        del record["speed"]
+    (directory / MANIFEST_NAME).write_text(json.dumps(content | {"format_version": 1}))
+
+    manifest = Manifest.read(directory)
+
+    assert manifest is not None
+    assert manifest.ranges is None
+    assert manifest.fastest(list(manifest.engines)) == next(iter(manifest.engines))
+
+
+def test_the_fastest_engine_is_that_with_the_most_documents_for_its_latency():
+    def record(documents_per_second: float, query_p50_ms: float) -> EngineRecord:
+        speed = {"documents_per_second": documents_per_second, "query_p50_ms": query_p50_ms}
+        return EngineRecord({}, {}, [], {}, speed)
+
+    engines = {"ipex": record(100, 4), "openvino": record(90, 2), "unmeasured": EngineRecord({}, {}, [], {})}
+    manifest = Manifest(EmbedderSettings(Pooling.CLS, True, 512, "", "", dimension=32), {}, {}, engines)
+
+    assert manifest.fastest(["ipex", "openvino", "unmeasured"]) == "openvino"
+    assert manifest.fastest(["unmeasured", "ipex"]) == "ipex"

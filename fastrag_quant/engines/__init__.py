@@ -91,18 +91,28 @@ class Engine(Protocol):
 class EngineKind:
     """Where an engine's class lives, what it needs installed, and which weights it reads.
 
-    :param weights: the file that says a directory can run on this engine, with the hub patterns to get it.
+    :param extra: what running a model needs.
+    :param quantization_extra: what quantizing for the engine needs.
+    :param weights: the files, and hub patterns, of its weights.
     """
 
     module: str
     class_name: str
     extra: str
+    quantization_extra: str | None
     weights: tuple[str, ...]
 
 
 ENGINE_KINDS = {
-    "ipex": EngineKind("fastrag_quant.engines.ipex", "IpexEngine", "ipex", ("pytorch_model.bin",)),
-    "torch": EngineKind("fastrag_quant.engines.torch", "TorchEngine", "torch", ()),
+    "openvino": EngineKind(
+        "fastrag_quant.engines.openvino",
+        "OpenVinoEngine",
+        "openvino",
+        "nncf",
+        ("openvino_model.xml", "openvino_model.bin"),
+    ),
+    "ipex": EngineKind("fastrag_quant.engines.ipex", "IpexEngine", "ipex", "ipex", ("pytorch_model.bin",)),
+    "torch": EngineKind("fastrag_quant.engines.torch", "TorchEngine", "torch", None, ()),
 }
 
 

@@ -1,4 +1,4 @@
-"""Pooling and normalisation in torch, for the engines whose graph ends at the token vectors."""
+"""Pooling and normalisation in torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import torch
 
 
-def pool(hidden: torch.Tensor, mask: torch.Tensor, settings: EmbedderSettings) -> np.ndarray:
+def pooled(hidden: torch.Tensor, mask: torch.Tensor, settings: EmbedderSettings) -> torch.Tensor:
     """Turn token vectors into one vector a text.
 
     :param hidden: token vectors, shape (batch size, length, dimension).
     :param mask: 1 for tokens and 0 for padding, shape (batch size, length).
-    :return: float32 of shape (batch size, dimension), in memory of its own.
+    :return: float32 of shape (batch size, dimension).
     """
     import torch
 
@@ -25,9 +25,11 @@ def pool(hidden: torch.Tensor, mask: torch.Tensor, settings: EmbedderSettings) -
     if settings.pooling is Pooling.CLS:
         vectors = hidden[:, 0]
     else:
-        # A product of matrices: no copy of the token vectors, unlike hidden * mask.
-        weights = mask.float() / mask.sum(dim=1, keepdim=True)
-        vectors = torch.bmm(weights.unsqueeze(1), hidden).squeeze(1)
-    if settings.normalize:
-        vectors = torch.nn.functional.normalize(vectors, dim=1)
-    return vectors.numpy().copy()
+        weights = mask.unsqueeze(-1).float()
+        vectors = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+    return torch.nn.functional.normalize(vectors, dim=1) if settings.normalize else vectors
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, settings: EmbedderSettings) -> np.ndarray:
+    """Return the pooled vectors of :func:`pooled` as an array with memory of its own."""
+    return pooled(hidden, mask, settings).numpy().copy()

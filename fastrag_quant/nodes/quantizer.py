@@ -22,7 +22,7 @@ class EmbedderQuantizer(BaseComponent):
         model_name_or_path: str,
         output_path: str,
         sample_size: int = DEFAULTS.sample_size,
-        engine: str = "ipex",
+        engine: str = DEFAULTS.quantize_for,
         min_cosine: float = DEFAULTS.min_cosine,
         pooling: Optional[str] = None,
         max_seq_len: Optional[int] = None,
@@ -41,7 +41,7 @@ class EmbedderQuantizer(BaseComponent):
         :param model_name_or_path: the fp32 embedder, a directory or hub name.
         :param output_path: the model directory to write.
         :param sample_size: documents to calibrate on at the most; up to 200 others verify.
-        :param engine: which engine to quantize for.
+        :param engine: which engine to quantize for: "openvino", "ipex", or "all" that are installed.
         :param min_cosine: smallest mean cosine of int8 to fp32 that passes.
         :param pooling: "cls" or "mean"; needed only where the model's files do not say.
         :param max_seq_len: tokens per text at the most; None is the model's own limit.

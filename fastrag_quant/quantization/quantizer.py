@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from fastrag_quant.defaults import DEFAULTS
-from fastrag_quant.embedder import QuantizedEmbedder
-from fastrag_quant.engines import ENGINE_KINDS, EngineKind
-from fastrag_quant.errors import CalibrationError, FidelityError, InputError, ModelError, OutputExistsError
-from fastrag_quant.extras import require
+from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.errors import InputError, MissingExtraError, ModelError
+from fastrag_quant.extras import DISTRIBUTIONS_OF_EXTRA, missing_distributions, require
 from fastrag_quant.manifest import MANIFEST_NAME, EngineRecord, FileRecord, Manifest
 from fastrag_quant.quantization.calibration import CalibrationTexts, load_calibration
-from fastrag_quant.quantization.fidelity import Fidelity, measure_fidelity
+from fastrag_quant.quantization.fidelity import Fidelity
+from fastrag_quant.quantization.output_directory import check_output, whole_or_not_at_all
+from fastrag_quant.quantization.verification import verify
 from fastrag_quant.settings import EmbedderSettings, SettingsOverrides, settings_from_files
 from fastrag_quant.source import ModelSource
 from fastrag_quant.system import isa
@@ -28,7 +27,8 @@ from fastrag_quant.tokenization import TOKENIZER_NAME, TextTokenizer, TokenizedT
 
 logger = logging.getLogger(__name__)
 
-_SENTENCE_TRANSFORMERS_FILES = (
+_COPIED_FILES = (
+    "config.json",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
@@ -62,7 +62,7 @@ def quantize(
     calibration: str | Path | Iterable[str] | None = None,
     *,
     sample_size: int = DEFAULTS.sample_size,
-    engine: str = "ipex",
+    engine: str = DEFAULTS.quantize_for,
     min_cosine: float = DEFAULTS.min_cosine,
     pooling: str | None = None,
     max_seq_len: int | None = None,
@@ -84,7 +84,7 @@ def quantize(
     :param calibration: a .txt or .jsonl file, a data set as ``name:column``, texts, or None for
         qasper; see :func:`fastrag_quant.quantization.calibration.load_calibration`.
     :param sample_size: calibration texts at the most.
-    :param engine: which engine to quantize for: "ipex".
+    :param engine: which engine to quantize for: "openvino", "ipex", or "all" that are installed.
     :param min_cosine: smallest mean cosine of int8 to fp32 on held-out texts, 0 … 1.
     :param pooling: "cls" or "mean"; needed only where the model's files do not say.
     :param max_seq_len: tokens per text at the most; None is the model's own limit.
@@ -102,11 +102,12 @@ def quantize(
     :raises CalibrationError: if there are no usable calibration texts.
     :raises ModelError: if the model is missing or cannot be quantized.
     :raises FidelityError: if the int8 vectors are too far from the fp32 ones.
-    :raises MissingExtraError: if the engine is not installed.
+    :raises MissingExtraError: if what quantizes for the engine is not installed.
     """
-    kind = _check_arguments(engine, sample_size, min_cosine)
+    engines = _engines(engine)
+    _check_numbers(sample_size, min_cosine)
     output = Path(output_path).expanduser()
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     overrides = SettingsOverrides(
         pooling=pooling, max_seq_len=max_seq_len, query_prompt=query_prompt, document_prompt=document_prompt
     )
@@ -114,51 +115,57 @@ def quantize(
     metadata = source.fetch()
     _refuse_int8_source(metadata, source)
     settings = settings_from_files(metadata, source.name, overrides)
-    require(kind.extra, f"Quantization for the {engine} engine")
     texts = load_calibration(calibration, sample_size, seed)
-    with _whole_or_not_at_all(output) as directory:
-        _write_tokenizer(metadata, directory)
+    with whole_or_not_at_all(output) as directory:
+        _write_metadata(metadata, directory)
         tokenized = _tokenize(directory, settings, texts.texts)
-        logger.info("Quantizing %s for %s on %d texts.", source.name, engine, len(texts.texts))
-        files = _quantizer_of(engine)(source, tokenized, directory, progress_bar)
-        manifest = _manifest(source, settings, texts, tokenized, seed, directory)
-        manifest.engines[engine] = _engine_record(engine, files, directory)
+        records = {}
+        for name in engines:
+            logger.info("Quantizing %s for %s on %d texts.", source.name, name, len(texts.texts))
+            records[name] = _quantize_for(name, source, settings, tokenized, directory, progress_bar)
+        manifest = _manifest(source, settings, texts, tokenized, seed, directory, records)
         manifest.write(directory)
-        fidelity = _fidelity(source, directory, engine, overrides, texts.held_out)
-        _check_fidelity(fidelity, min_cosine, source.name)
-        manifest.engines[engine].fidelity.update(fidelity.as_dict())
+        logger.info("Comparing with fp32 on %d texts that calibration did not see.", len(texts.held_out))
+        manifest, fidelity = verify(source, directory, manifest, overrides, texts, min_cosine)
         manifest.write(directory)
     return QuantizationResult(
         directory=output,
         manifest=manifest,
-        fidelity={engine: fidelity},
+        fidelity=fidelity,
         fp32_bytes=_fp32_bytes(metadata),
-        int8_bytes={engine: sum(record.size for record in manifest.engines[engine].files.values())},
+        int8_bytes={name: sum(file.size for file in record.files.values()) for name, record in records.items()},
     )
 
 
-def _check_arguments(engine: str, sample_size: int, min_cosine: float) -> EngineKind:
-    if engine not in _QUANTIZERS:
-        msg = f"Cannot quantize for the engine {engine!r}: use one of {', '.join(_QUANTIZERS)}."
+def _engines(wanted: str) -> list[str]:
+    """Return the engines to quantize for, whose dependencies are all installed."""
+    if wanted == "all":
+        installed = [name for name in _QUANTIZERS if not missing_distributions(_extra_of(name))]
+        if not installed:
+            extras = " or ".join(f"pip install 'fastrag-quant[{_extra_of(name)}]'" for name in _QUANTIZERS)
+            msg = f"Nothing that quantizes is installed: {extras}"
+            raise MissingExtraError(msg)
+        return installed
+    if wanted not in _QUANTIZERS:
+        msg = f"Cannot quantize for the engine {wanted!r}: use one of all, {', '.join(_QUANTIZERS)}."
         raise InputError(msg)
+    require(_extra_of(wanted), f"Quantization for the {wanted} engine")
+    return [wanted]
+
+
+def _extra_of(engine: str) -> str:
+    extra = ENGINE_KINDS[engine].quantization_extra
+    assert extra is not None  # of all that _QUANTIZERS names
+    return extra
+
+
+def _check_numbers(sample_size: int, min_cosine: float) -> None:
     if not isinstance(sample_size, int) or isinstance(sample_size, bool) or sample_size < 1:
         msg = f"sample_size must be a whole number of at least 1, not {sample_size!r}."
         raise InputError(msg)
     if not isinstance(min_cosine, int | float) or not 0 <= min_cosine <= 1:
         msg = f"min_cosine must be between 0 and 1, not {min_cosine!r}."
         raise InputError(msg)
-    return ENGINE_KINDS[engine]
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    if not output.exists():
-        return
-    if not overwrite:
-        msg = f"{output} exists: choose another output path, or pass overwrite (--overwrite) to replace it."
-        raise OutputExistsError(msg)
-    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST_NAME).is_file()):
-        msg = f"{output} is not a model directory of this package, so it is not overwritten: choose another path."
-        raise OutputExistsError(msg)
 
 
 def _refuse_int8_source(metadata: Path, source: ModelSource) -> None:
@@ -167,39 +174,30 @@ def _refuse_int8_source(metadata: Path, source: ModelSource) -> None:
         raise ModelError(msg)
 
 
-@contextmanager
-def _whole_or_not_at_all(output: Path) -> Iterator[Path]:
-    """Give a directory beside the output that takes its place at the end, or vanishes on any error."""
-    made = [parent for parent in output.parents if not parent.exists()]
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+def _quantize_for(
+    engine: str,
+    source: ModelSource,
+    settings: EmbedderSettings,
+    calibration: TokenizedTexts,
+    directory: Path,
+    progress_bar: bool,
+) -> EngineRecord:
     try:
-        unfinished.chmod(0o755)
-        yield unfinished
-        _replace(output, unfinished)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for parent in made:
-            parent.rmdir()
-        raise
+        files = _QUANTIZERS[engine](source, settings, calibration, directory, progress_bar)
+    except ModelError as error:
+        others = ", ".join(name for name in _QUANTIZERS if name != engine)
+        msg = f"{error} To leave the {engine} engine out, quantize for another alone (--engine): {others}."
+        raise ModelError(msg) from error
+    return EngineRecord(
+        files={name: FileRecord.of(directory / name) for name in files},
+        versions={name: version(name) for name in DISTRIBUTIONS_OF_EXTRA[_extra_of(engine)]},
+        isa=isa(),
+        fidelity={},
+    )
 
 
-def _replace(output: Path, finished: Path) -> None:
-    if not output.exists():
-        finished.rename(output)
-        return
-    old = finished.with_name(f"{finished.name}-old")
-    output.rename(old)
-    try:
-        finished.rename(output)
-    except BaseException:
-        old.rename(output)
-        raise
-    shutil.rmtree(old)
-
-
-def _write_tokenizer(metadata: Path, directory: Path) -> None:
-    """Copy what sentence-transformers reads, and write the tokenizer as transformers and tokenizers read it."""
+def _write_metadata(metadata: Path, directory: Path) -> None:
+    """Copy what transformers and sentence-transformers read, and write the tokenizer as tokenizers reads it."""
     from transformers import AutoTokenizer
 
     try:
@@ -210,7 +208,7 @@ def _write_tokenizer(metadata: Path, directory: Path) -> None:
     if not (directory / TOKENIZER_NAME).is_file():
         msg = f"The tokenizer in {metadata} has no fast version, which this package needs."
         raise ModelError(msg)
-    for name in _SENTENCE_TRANSFORMERS_FILES:
+    for name in _COPIED_FILES:
         if (metadata / name).is_file():
             (directory / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(metadata / name, directory / name)
@@ -230,6 +228,7 @@ def _manifest(
     tokenized: TokenizedTexts,
     seed: int,
     directory: Path,
+    engines: dict[str, EngineRecord],
 ) -> Manifest:
     lengths = tokenized.lengths
     shared = [path for path in directory.rglob("*") if path.is_file() and path.suffix in (".json", ".txt", ".model")]
@@ -244,48 +243,9 @@ def _manifest(
             "tokens_min": int(lengths.min()),
             "tokens_max": int(lengths.max()),
         },
-        engines={},
+        engines=engines,
         files={str(path.relative_to(directory)): FileRecord.of(path) for path in sorted(shared)},
     )
-
-
-def _engine_record(engine: str, files: list[str], directory: Path) -> EngineRecord:
-    return EngineRecord(
-        files={name: FileRecord.of(directory / name) for name in files},
-        versions={name: version(name) for name in _distributions_of(engine)},
-        isa=isa(),
-        fidelity={},
-    )
-
-
-def _fidelity(
-    source: ModelSource, directory: Path, engine: str, overrides: SettingsOverrides, held_out: list[str]
-) -> Fidelity:
-    with QuantizedEmbedder(
-        source.name,
-        "torch",
-        overrides.pooling,
-        overrides.max_seq_len,
-        overrides.query_prompt,
-        overrides.document_prompt,
-        revision=source.revision,
-        token=source.token,
-        local_files_only=source.local_files_only,
-    ) as fp32:
-        expected = fp32.embed_documents(held_out)
-    with QuantizedEmbedder(directory, engine) as int8:
-        return measure_fidelity(expected, int8.embed_documents(held_out))
-
-
-def _check_fidelity(fidelity: Fidelity, min_cosine: float, name: str) -> None:
-    if not fidelity.cosine_mean >= min_cosine:  # also false for NaN
-        msg = (
-            f"The int8 vectors of {name} have a mean cosine of {fidelity.cosine_mean:.4f} to the fp32 ones, "
-            f"{min_cosine - fidelity.cosine_mean:.4f} below the minimum of {min_cosine}; nothing was written. "
-            "Calibrate on more texts (--sample-size) that are like those of your corpus (--calibration), "
-            "or accept less (--min-cosine)."
-        )
-        raise FidelityError(msg)
 
 
 def _fp32_bytes(metadata: Path) -> int:
@@ -296,23 +256,24 @@ def _fp32_bytes(metadata: Path) -> int:
     return 0
 
 
-def _inc(source: ModelSource, calibration: TokenizedTexts, directory: Path, progress_bar: bool) -> list[str]:
+def _inc(
+    source: ModelSource, _: EmbedderSettings, calibration: TokenizedTexts, directory: Path, bar: bool
+) -> list[str]:
     from fastrag_quant.quantization.inc import quantize_with_inc
 
-    return quantize_with_inc(source, calibration, directory, progress_bar)
+    return quantize_with_inc(source, calibration, directory, bar)
 
 
-_QUANTIZERS: dict[str, Callable[[ModelSource, TokenizedTexts, Path, bool], list[str]]] = {"ipex": _inc}
+def _nncf(
+    source: ModelSource, settings: EmbedderSettings, calibration: TokenizedTexts, directory: Path, bar: bool
+) -> list[str]:
+    from fastrag_quant.quantization.nncf import quantize_with_nncf
+
+    return quantize_with_nncf(source, settings, calibration, directory, bar)
 
 
-def _quantizer_of(engine: str) -> Callable[[ModelSource, TokenizedTexts, Path, bool], list[str]]:
-    return _QUANTIZERS[engine]
-
-
-def _distributions_of(engine: str) -> tuple[str, ...]:
-    from fastrag_quant.extras import DISTRIBUTIONS_OF_EXTRA
-
-    return DISTRIBUTIONS_OF_EXTRA[ENGINE_KINDS[engine].extra]
-
-
-__all__ = ["CalibrationError", "QuantizationResult", "quantize"]
+# Imported when called: each needs libraries that the other does without.
+_QUANTIZERS: dict[str, Callable[[ModelSource, EmbedderSettings, TokenizedTexts, Path, bool], list[str]]] = {
+    "openvino": _nncf,
+    "ipex": _inc,
+}

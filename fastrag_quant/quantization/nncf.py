@@ -1,0 +1,149 @@
+"""Static int8 for the openvino engine: NNCF on the encoder with pooling and normalisation in one graph."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from fastrag_quant.batching import TokenBatch, pad
+from fastrag_quant.engines.openvino import IR_NAME, WEIGHTS_NAME, graph_settings
+from fastrag_quant.engines.torch_loading import load_encoder
+from fastrag_quant.engines.torch_pooling import pooled
+from fastrag_quant.errors import ModelError
+from fastrag_quant.noise import import_quietly, quiet_logs
+from fastrag_quant.random_state import unchanged_random_state
+from fastrag_quant.settings import EmbedderSettings
+from fastrag_quant.source import ModelSource
+from fastrag_quant.tokenization import TokenizedTexts
+
+if TYPE_CHECKING:
+    import openvino
+    import torch
+
+
+@unchanged_random_state()
+def quantize_with_nncf(
+    source: ModelSource,
+    settings: EmbedderSettings,
+    calibration: TokenizedTexts,
+    directory: Path,
+    progress_bar: bool = False,
+) -> list[str]:
+    """Write an int8 IR whose output is the embedding, calibrated on texts at their own length.
+
+    :param source: the fp32 model.
+    :param settings: pooling and normalisation, which become part of the graph.
+    :param calibration: token ids of the calibration texts.
+    :param directory: where to write; it exists.
+    :param progress_bar: whether to show calibration's progress on standard error.
+    :return: the names of the files that the openvino engine reads.
+    :raises ModelError: if the model cannot be loaded, converted or quantized.
+    """
+    encoder = load_encoder(source, attn_implementation="eager")
+    batches = [pad([ids], len(ids), settings.pad_token_id) for ids in calibration.token_ids]
+    with _no_telemetry(), quiet_logs():
+        import_quietly("nncf")
+        import openvino
+
+        try:
+            model = _quantize(_convert(encoder, settings, calibration), batches, progress_bar)
+        except Exception as error:
+            msg = f"NNCF cannot quantize {source.name} ({error})."
+            raise ModelError(msg) from error
+        for key, value in graph_settings(settings).items():
+            model.set_rt_info(value, ["fastrag_quant", key])
+        openvino.save_model(model, directory / IR_NAME, compress_to_fp16=False)
+    return [IR_NAME, WEIGHTS_NAME]
+
+
+def _convert(encoder: torch.nn.Module, settings: EmbedderSettings, calibration: TokenizedTexts) -> openvino.Model:
+    import openvino
+    import torch
+
+    shortest, longest = (choose(calibration.token_ids, key=len) for choose in (min, max))
+    example = pad([shortest, longest], len(longest), settings.pad_token_id)
+    any_shape = openvino.PartialShape([-1, -1])
+    with torch.inference_mode():
+        return openvino.convert_model(
+            _embedding_module(encoder, settings),
+            example_input={name: torch.from_numpy(array) for name, array in _inputs(example).items()},
+            input=[(name, any_shape, openvino.Type.i64) for name in _inputs(example)],
+        )
+
+
+def _embedding_module(encoder: torch.nn.Module, settings: EmbedderSettings) -> torch.nn.Module:
+    import torch
+
+    takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+
+    class Embedding(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            more = {"token_type_ids": torch.zeros_like(input_ids)} if takes_token_types else {}
+            hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **more)[0]
+            return pooled(hidden, attention_mask, settings)
+
+    return Embedding().eval()
+
+
+def _quantize(model: openvino.Model, batches: list[TokenBatch], progress_bar: bool) -> openvino.Model:
+    import nncf
+
+    with _quiet_console(), tqdm(total=len(batches), desc="Calibrating", unit=" texts", disable=not progress_bar) as bar:
+
+        def inputs(batch: TokenBatch) -> dict[str, np.ndarray]:
+            # NNCF takes every text more than once.
+            bar.update(min(1, len(batches) - bar.n))
+            return _inputs(batch)
+
+        return nncf.quantize(
+            model,
+            nncf.Dataset(batches, inputs),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(batches),
+        )
+
+
+def _inputs(batch: TokenBatch) -> dict[str, Any]:
+    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Keep OpenVINO and NNCF from reporting over the network that a model was converted.
+
+    They do so without being asked, save where this variable says that nobody is there to ask.
+    """
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
+
+
+@contextmanager
+def _quiet_console() -> Iterator[None]:
+    """Keep NNCF from drawing progress bars of its own on standard output."""
+    from rich import get_console
+
+    console = get_console()
+    before = console.quiet
+    console.quiet = True
+    try:
+        yield
+    finally:
+        console.quiet = before
