@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
-from fastrag_quant.bench import quality_command, speed_command
+from fastrag_quant.bench import doctor_command, pipeline_command, quality_command, speed_command
 from fastrag_quant.cli import run_command
 from fastrag_quant.launch import add_placement_options, placement_of, relaunch
 
@@ -18,7 +19,7 @@ EXAMPLE = """\
 example:
   fastrag_quant-bench --cores 0-31 --memory-node 0 --allocator tcmalloc speed --model-name bge-small-int8 --mode inc"""
 
-_COMMANDS = (speed_command, quality_command)
+_COMMANDS = (speed_command, quality_command, pipeline_command, doctor_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,10 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def placed(options: argparse.Namespace) -> str:
         relaunch(placement_of(options), "fastrag_quant.bench", given)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_Once())
         result: str = options.run(options)
         return result
 
     return run_command(parser, options, placed, getattr(options, "interrupted", "nothing was written"))
+
+
+class _Once(logging.Filter):
+    """Lets each kind of message pass once: a benchmark embeds again and again what is too long for the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a message's template is new."""
+        is_new = str(record.msg) not in self._passed
+        self._passed.add(str(record.msg))
+        return is_new
 
 
 def _parser() -> argparse.ArgumentParser:

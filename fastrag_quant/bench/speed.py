@@ -11,6 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from fastrag_quant.batching import TokenBatch
+from fastrag_quant.bench.latency import Latency
 from fastrag_quant.bench.results import environment
 from fastrag_quant.bench.runners import MODES, Runner, RunnerOptions
 from fastrag_quant.errors import InputError
@@ -202,13 +203,7 @@ def _time_calls(function: Callable[[Any], Any], inputs: Iterable[Any], total: in
 
 
 def _latency(seconds: list[float]) -> dict[str, Any]:
-    milliseconds = np.asarray(seconds) * 1000
-    p50, p95, p99 = np.percentile(milliseconds, (50, 95, 99))
     return {
-        "latency_mean_ms": float(milliseconds.mean()),
-        "latency_std_ms": float(milliseconds.std()),
-        "latency_p50_ms": float(p50),
-        "latency_p95_ms": float(p95),
-        "latency_p99_ms": float(p99),
-        "latencies_ms": [round(value, 4) for value in milliseconds.tolist()],
+        **{f"latency_{name}": value for name, value in asdict(Latency.of(seconds)).items()},
+        "latencies_ms": [round(value * 1000, 4) for value in seconds],
     }

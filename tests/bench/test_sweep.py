@@ -26,8 +26,8 @@ def quantized_from(source: str, directory: Path) -> str:
     return str(directory)
 
 
-def test_every_mode_meets_every_setting():
-    runs = plan_runs("some/model", None, ["hf", "ipex"], [SMALL, OTHER], bf16=True)
+def test_every_mode_meets_every_setting(tiny_cls_model: Path):
+    runs = plan_runs(str(tiny_cls_model), None, ["hf", "ipex"], [SMALL, OTHER], bf16=True)
 
     assert [(run.mode, run.settings, run.bf16) for run in runs] == [
         *(("hf", SMALL, True), ("hf", OTHER, True)),
