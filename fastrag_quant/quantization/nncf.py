@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ def _embedding_module(encoder: torch.nn.Module, settings: EmbedderSettings) -> t
     import torch
 
     takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
+    # transformers 5 fails while torch traces how it makes the mask for attention, and takes one that is made already.
+    ready_mask = int(version("transformers").partition(".")[0]) >= 5
 
     class Embedding(torch.nn.Module):
         def __init__(self) -> None:
@@ -90,10 +93,18 @@ def _embedding_module(encoder: torch.nn.Module, settings: EmbedderSettings) -> t
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             more = {"token_type_ids": torch.zeros_like(input_ids)} if takes_token_types else {}
-            hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **more)[0]
+            mask = _additive(attention_mask) if ready_mask else attention_mask
+            hidden = self.encoder(input_ids=input_ids, attention_mask=mask, return_dict=False, **more)[0]
             return pooled(hidden, attention_mask, settings)
 
     return Embedding().eval()
+
+
+def _additive(mask: torch.Tensor) -> torch.Tensor:
+    """Return what is added to attention scores, shape (batch size, 1, 1, length): 0 for tokens, -3e38 for padding."""
+    import torch
+
+    return (1.0 - mask[:, None, None, :].to(torch.float32)) * torch.finfo(torch.float32).min
 
 
 def _quantize(model: openvino.Model, batches: list[TokenBatch], progress_bar: bool) -> openvino.Model:
