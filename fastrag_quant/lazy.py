@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.engines import EngineOptions, check_engine_name
+from fastrag_quant.output import Precision, check_truncate_dim
 from fastrag_quant.settings import SettingsOverrides
 
 _loaded: WeakValueDictionary[tuple, QuantizedEmbedder] = WeakValueDictionary()
@@ -34,6 +35,8 @@ class LazyEmbedder:
     threads: int | None = None
     pin_threads: bool = False
     bf16: bool = False
+    truncate_dim: int | None = None
+    precision: str = DEFAULTS.precision
     revision: str | None = None
     token: str | bool | None = None
     local_files_only: bool = False
@@ -41,12 +44,14 @@ class LazyEmbedder:
     def __post_init__(self) -> None:
         """Check what can be checked without the model.
 
-        :raises InputError: for an unknown engine or pooling, and for limits, prompts and thread
-            counts that no model could satisfy.
+        :raises InputError: for an unknown engine, pooling or precision, and for limits, prompts,
+            dimensions and thread counts that no model could satisfy.
         """
         check_engine_name(self.engine)
         SettingsOverrides(self.pooling, self.normalize, self.max_seq_len, self.query_prompt, self.document_prompt)
         EngineOptions(self.bf16, self.engine != "torch", self.threads)
+        check_truncate_dim(self.truncate_dim)
+        Precision.from_str(self.precision)
 
     @cached_property
     def embedder(self) -> QuantizedEmbedder:
@@ -74,6 +79,8 @@ class LazyEmbedder:
             threads=self.threads,
             pin_threads=self.pin_threads,
             bf16=self.bf16,
+            truncate_dim=self.truncate_dim,
+            precision=self.precision,
             revision=self.revision,
             token=self.token,
             local_files_only=self.local_files_only,

@@ -25,7 +25,15 @@ def test_nothing_is_loaded_before_it_is_used():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"engine": "tpu"}, {"pooling": "max"}, {"max_seq_len": 0}, {"query_prompt": 7}, {"threads": 0}],
+    [
+        {"engine": "tpu"},
+        {"pooling": "max"},
+        {"max_seq_len": 0},
+        {"query_prompt": 7},
+        {"threads": 0},
+        {"truncate_dim": 0},
+        {"precision": "int4"},
+    ],
     ids=str,
 )
 def test_arguments_that_no_model_could_satisfy_are_refused_at_once(arguments: dict[str, Any]):

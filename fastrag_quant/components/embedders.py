@@ -10,14 +10,14 @@ from haystack import Document, component
 
 from fastrag_quant.arguments import check_documents
 from fastrag_quant.components.documents import texts_of, with_embedding
-from fastrag_quant.components.parameters import EmbedderParameters
+from fastrag_quant.components.parameters import EmbeddingParameters
 from fastrag_quant.defaults import DEFAULTS
 from fastrag_quant.errors import InputTypeError
 
 
 @component
 @dataclass(eq=False, repr=False, kw_only=True)
-class QuantizedTextEmbedder(EmbedderParameters):
+class QuantizedTextEmbedder(EmbeddingParameters):
     """Embeds a text such as a query with an int8 model on the CPU.
 
     Drops in for Haystack's SentenceTransformersTextEmbedder and fastRAG's IPEXSentenceTransformersTextEmbedder.
@@ -26,7 +26,7 @@ class QuantizedTextEmbedder(EmbedderParameters):
     :param prefix: in front of the text; None is the model's own query prompt, "" is none.
     :param suffix: behind the text.
 
-    The other parameters are those of :class:`EmbedderParameters`.
+    The other parameters are those of :class:`EmbeddingParameters`.
     """
 
     prefix: str | None = None
@@ -57,7 +57,7 @@ class QuantizedTextEmbedder(EmbedderParameters):
 
 @component
 @dataclass(eq=False, repr=False, kw_only=True)
-class QuantizedDocumentEmbedder(EmbedderParameters):
+class QuantizedDocumentEmbedder(EmbeddingParameters):
     """Embeds Documents with an int8 model on the CPU.
 
     Drops in for Haystack's SentenceTransformersDocumentEmbedder and fastRAG's
@@ -70,7 +70,7 @@ class QuantizedDocumentEmbedder(EmbedderParameters):
     :param meta_fields_to_embed: meta fields that are embedded in front of the content.
     :param embedding_separator: between these and the content.
 
-    The other parameters are those of :class:`EmbedderParameters`.
+    The other parameters are those of :class:`EmbeddingParameters`.
     """
 
     _embeds_queries: ClassVar[bool] = False

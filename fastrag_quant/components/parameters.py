@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, fields
+from copy import deepcopy
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 from haystack import default_from_dict, default_to_dict
@@ -26,7 +27,7 @@ class Serializable:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Make a component from what :meth:`to_dict` returned, which stays as it is."""
-        component: Self = default_from_dict(cls, {**data, "init_parameters": dict(data.get("init_parameters", {}))})
+        component: Self = default_from_dict(cls, deepcopy(data))  # Haystack's own write to theirs
         return component
 
 
@@ -108,7 +109,22 @@ class EmbedderParameters(Serializable):
             threads=self.threads,
             pin_threads=self.pin_threads,
             bf16=self.bf16,
+            truncate_dim=self.truncate_dim,
             revision=self.revision,
             token=token,
             local_files_only=self.local_files_only,
         )
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class EmbeddingParameters(EmbedderParameters):
+    """What a component that hands vectors on, to a store or a retriever, is told of its model.
+
+    :param precision: "float32", or a form of vectors for stores that take it: "int8", "uint8", "binary"
+        or "ubinary".
+    """
+
+    precision: str = DEFAULTS.precision
+
+    def _lazy(self, token: str | None) -> LazyEmbedder:
+        return replace(super()._lazy(token), precision=self.precision)

@@ -11,13 +11,13 @@ from haystack import Document, component
 from haystack.core.serialization import component_to_dict
 
 from fastrag_quant.components.documents import traced_without_vector
-from fastrag_quant.components.parameters import EmbedderParameters
+from fastrag_quant.components.parameters import EmbeddingParameters
 from fastrag_quant.errors import InputTypeError
 
 
 @component
 @dataclass(eq=False, repr=False, kw_only=True)
-class QuantizedBiEncoderRetriever(EmbedderParameters):
+class QuantizedBiEncoderRetriever(EmbeddingParameters):
     """Embeds the query with an int8 model on the CPU and asks an embedding retriever.
 
     Takes the place of a text embedder and a retriever, as Haystack 1's EmbeddingRetriever did. The
@@ -29,7 +29,7 @@ class QuantizedBiEncoderRetriever(EmbedderParameters):
     :param query_prefix: in front of the query; None is the model's own query prompt, "" is none.
     :param query_suffix: behind the query.
 
-    The other parameters are those of :class:`EmbedderParameters`.
+    The other parameters are those of :class:`EmbeddingParameters`.
     """
 
     retriever: Any
@@ -42,7 +42,7 @@ class QuantizedBiEncoderRetriever(EmbedderParameters):
         :raises InputError: for a parameter that no model could satisfy.
         :raises InputTypeError: if the retriever does not take an embedding.
         """
-        EmbedderParameters.__post_init__(self)
+        EmbeddingParameters.__post_init__(self)
         if not hasattr(self.retriever, "run") or "query_embedding" not in signature(self.retriever.run).parameters:
             msg = (
                 "QuantizedBiEncoderRetriever expects an embedding retriever, such as InMemoryEmbeddingRetriever, "
@@ -52,7 +52,7 @@ class QuantizedBiEncoderRetriever(EmbedderParameters):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the component's type and all its parameters, the retriever's among them."""
-        data = EmbedderParameters.to_dict(self)
+        data = EmbeddingParameters.to_dict(self)
         data["init_parameters"]["retriever"] = component_to_dict(self.retriever, "retriever")
         return data
 
@@ -61,13 +61,13 @@ class QuantizedBiEncoderRetriever(EmbedderParameters):
 
         :raises ModelError: if the model is missing, damaged or of the wrong kind.
         """
-        EmbedderParameters.warm_up(self)
+        EmbeddingParameters.warm_up(self)
         if hasattr(self.retriever, "warm_up"):
             self.retriever.warm_up()
 
     def close(self) -> None:
         """Let go of the model, and close the retriever."""
-        EmbedderParameters.close(self)
+        EmbeddingParameters.close(self)
         if hasattr(self.retriever, "close"):
             self.retriever.close()
 
