@@ -88,7 +88,9 @@ def _dataset(model: PreTrainedModel, calibration: TokenizedTexts) -> Dataset:
         "input_ids": calibration.token_ids,
         "attention_mask": [[1] * len(ids) for ids in calibration.token_ids],
     }
-    if "token_type_ids" in inspect.signature(model.forward).parameters:
+    # RoBERTa and its kin take token types but have a single one; their tokenizers, and so IPEXModel, give none.
+    takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+    if takes_token_types and getattr(model.config, "type_vocab_size", 0) > 1:
         columns["token_type_ids"] = [[0] * len(ids) for ids in calibration.token_ids]
     return Dataset.from_dict(columns)
 
