@@ -88,6 +88,7 @@ def test_an_indexed_passage_answers_a_question(name, indexed):
 @pytest.mark.parametrize(("name", "embedded"), [("query", 0), ("latency", 20)])
 def test_query_yaml_ranks_by_stored_embeddings_and_latency_yaml_embeds(name, embedded, indexed, encoded):
     pipeline = load_pipeline(PIPELINES / f"{name}.yaml")
+    pipeline.warm_up()
     shapes = encoded(pipeline.get_component("ranker"))
 
     pipeline.run({"query": QUESTION})

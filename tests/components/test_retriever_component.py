@@ -102,7 +102,8 @@ def test_a_keyword_retriever_is_refused():
         QuantizedBiEncoderRetriever("any", retriever=keyword)
 
 
-def test_a_retriever_without_to_dict_and_run_async_will_do(int8):
+def test_a_retriever_without_to_dict_and_run_async_will_do(int8, monkeypatch):
+    monkeypatch.setenv("HAYSTACK_DESERIALIZATION_ALLOWLIST", PlainRetriever.__module__)
     retriever = QuantizedBiEncoderRetriever(int8, retriever=PlainRetriever(answer="lambda"))
 
     again = QuantizedBiEncoderRetriever.from_dict(retriever.to_dict())
