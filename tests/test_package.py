@@ -132,7 +132,7 @@ def test_only_what_stands_on_haystack_imports_it():
 def test_no_engine_imports_another(engine: str):
     others = {kind.module for name, kind in ENGINE_KINDS.items() if name != engine}
 
-    assert not imported_by(PACKAGE / "engines" / f"{name}.py") & others
+    assert not imported_by(PACKAGE / "engines" / f"{engine}.py") & others
 
 
 def test_nothing_below_the_embedder_imports_it():
