@@ -81,6 +81,24 @@ def import_quietly(*modules: str) -> None:
 
 
 @contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Keep OpenVINO and NNCF from reporting their use over the network, from a process of their own.
+
+    They do so without asking, from their import on, save where this variable says that nobody is
+    there to ask. What an application decided before, by importing them itself, stays.
+    """
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
+
+
+@contextmanager
 def _same_root_logger() -> Iterator[None]:
     """Undo what IPEX does while it is imported: it calls logging.basicConfig, which is the application's to call."""
     root = logging.getLogger()

@@ -83,7 +83,7 @@ class OutputForm:
             case Precision.FLOAT32:
                 return _of_length_one(kept) if kept is not vectors and self.normalize else np.ascontiguousarray(kept)
             case Precision.INT8:
-                return (self._levels(kept) - (_INT8_LEVELS + 1) // 2).astype(np.int8)
+                return (self._levels(kept) - 128).astype(np.int8)
             case Precision.UINT8:
                 return self._levels(kept).astype(np.uint8)
             case Precision.BINARY:
@@ -95,7 +95,7 @@ class OutputForm:
         assert self.ranges is not None  # output_form sees to it
         smallest, largest = self.ranges[:, : self.dimension]
         steps = np.maximum(largest - smallest, np.finfo(np.float32).tiny) / _INT8_LEVELS
-        levels: np.ndarray = np.clip(np.trunc((vectors - smallest) / steps), 0, _INT8_LEVELS)
+        levels: np.ndarray = np.clip((vectors - smallest) / steps, 0, _INT8_LEVELS)
         return levels
 
 

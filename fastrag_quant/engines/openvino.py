@@ -15,6 +15,7 @@ import numpy as np
 from fastrag_quant.batching import TokenBatch
 from fastrag_quant.engines import EngineOptions
 from fastrag_quant.errors import ModelError
+from fastrag_quant.noise import without_telemetry
 from fastrag_quant.settings import EmbedderSettings
 from fastrag_quant.source import ModelSource
 from fastrag_quant.system import usable_cores
@@ -105,7 +106,8 @@ class OpenVinoEngine:
         del self._requests, self._model
 
     def _start(self) -> None:
-        import openvino
+        with without_telemetry():
+            import openvino
 
         self._core = openvino.Core()
         self._core.set_property({"CACHE_DIR": str(_cache_directory())})

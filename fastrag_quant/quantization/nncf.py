@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from fastrag_quant.engines.openvino import IR_NAME, WEIGHTS_NAME, graph_settings
 from fastrag_quant.engines.torch_loading import load_encoder
 from fastrag_quant.engines.torch_pooling import pooled
 from fastrag_quant.errors import ModelError
-from fastrag_quant.noise import import_quietly, quiet_logs
+from fastrag_quant.noise import import_quietly, quiet_logs, without_telemetry
 from fastrag_quant.random_state import unchanged_random_state
 from fastrag_quant.settings import EmbedderSettings
 from fastrag_quant.source import ModelSource
@@ -49,8 +48,8 @@ def quantize_with_nncf(
     """
     encoder = load_encoder(source, attn_implementation="eager")
     batches = [pad([ids], len(ids), settings.pad_token_id) for ids in calibration.token_ids]
-    with _no_telemetry(), quiet_logs():
-        import_quietly("nncf")
+    with without_telemetry(), quiet_logs():
+        import_quietly("openvino", "nncf")
         import openvino
 
         try:
@@ -127,23 +126,6 @@ def _quantize(model: openvino.Model, batches: list[TokenBatch], progress_bar: bo
 
 def _inputs(batch: TokenBatch) -> dict[str, Any]:
     return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-
-
-@contextmanager
-def _no_telemetry() -> Iterator[None]:
-    """Keep OpenVINO and NNCF from reporting over the network that a model was converted.
-
-    They do so without being asked, save where this variable says that nobody is there to ask.
-    """
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["CI"]
-        else:
-            os.environ["CI"] = before
 
 
 @contextmanager

@@ -84,9 +84,9 @@ from fastrag_quant.errors import UnsupportedCpuError
 
 system.cpu_flags = lambda: frozenset({"sse4_2", "avx"})
 for use in (
-    lambda: QuantizedEmbedder(sys.argv[1]),
+    lambda: QuantizedEmbedder(sys.argv[1], "ipex"),
     lambda: QuantizedEmbedder(sys.argv[2], "ipex", pooling="cls", int8=False),
-    lambda: quantize(sys.argv[2], "out", [f"text {number}" for number in range(50)], pooling="cls"),
+    lambda: quantize(sys.argv[2], "out", [f"text {number}" for number in range(50)], pooling="cls", engine="ipex"),
 ):
     try:
         use()

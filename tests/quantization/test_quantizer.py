@@ -24,7 +24,7 @@ from fastrag_quant.errors import (
     OutputExistsError,
 )
 from fastrag_quant.manifest import MANIFEST_NAME, Manifest
-from fastrag_quant.quantization import inc, quantizer
+from fastrag_quant.quantization import inc, verification
 from fastrag_quant.system import isa
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read(minilm_int8: Path) -> Manifest:
 
 
 def quantize_tiny(tiny_model: Path, output: Path, passages: list[str], **arguments: Any) -> Any:
-    return quantize(tiny_model, output, passages, **{"pooling": "cls", "min_cosine": 0, **arguments})
+    return quantize(tiny_model, output, passages, **{"pooling": "cls", "min_cosine": 0, "engine": "ipex", **arguments})
 
 
 def nothing_was_left(output: Path) -> bool:
@@ -60,9 +60,10 @@ def nothing_was_left(output: Path) -> bool:
 def test_the_directory_holds_all_that_the_manifest_says_and_nothing_else(minilm_int8: Path, read: Manifest):
     files = {str(path.relative_to(minilm_int8)) for path in minilm_int8.rglob("*") if path.is_file()}
 
-    assert files == {MANIFEST_NAME, *read.files, *read.engines["ipex"].files}
+    assert files == {MANIFEST_NAME, *read.files, *read.engines["ipex"].files, *read.engines["openvino"].files}
     assert {"config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json"} <= set(read.files)
     assert set(read.engines["ipex"].files) == {"pytorch_model.bin"}
+    assert set(read.engines["openvino"].files) == {"openvino_model.xml", "openvino_model.bin"}
 
 
 def test_the_hashes_and_sizes_are_those_of_the_files(minilm_int8: Path, read: Manifest):
@@ -131,7 +132,8 @@ def test_the_result_is_what_was_written(run: Run):
     assert run.working_directory / result.directory == run.directory
     assert result.manifest == Manifest.read(run.directory)
     assert result.fidelity["ipex"].as_dict() == result.manifest.engines["ipex"].fidelity
-    assert result.int8_bytes == {"ipex": (run.directory / "pytorch_model.bin").stat().st_size}
+    assert result.int8_bytes["ipex"] == (run.directory / "pytorch_model.bin").stat().st_size
+    assert set(result.int8_bytes) == set(result.fidelity) == {"openvino", "ipex"}
 
 
 def test_the_fp32_size_is_that_of_the_sources_weights(run: Run, tiny_model: Path):
@@ -251,7 +253,7 @@ def test_nothing_is_left_when_measuring_breaks_off(
     def break_off(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(quantizer, "measure_fidelity", break_off)
+    monkeypatch.setattr(verification, "measure_fidelity", break_off)
 
     with pytest.raises(error):
         quantize_tiny(tiny_model, output, passages)
@@ -431,11 +433,25 @@ def test_a_missing_model_is_named(output: Path, passages: list[str]):
 def test_a_missing_extra_is_named_before_any_work(
     tiny_model: Path, output: Path, passages: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, "ipex", ("a-package-that-nobody-has",))
+    for extra in ("ipex", "nncf"):
+        monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, extra, ("a-package-that-nobody-has",))
 
     with pytest.raises(MissingExtraError, match=r"Quantization for the ipex engine needs a-package"):
         quantize_tiny(tiny_model, output, passages)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fastrag-quant\[nncf\]' or .*\[ipex\]"):
+        quantize_tiny(tiny_model, output, passages, engine="all")
     assert nothing_was_left(output)
+
+
+def test_all_is_every_engine_that_can_be_quantized_for(
+    tiny_model: Path, output: Path, passages: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, "ipex", ("a-package-that-nobody-has",))
+
+    result = quantize_tiny(tiny_model, output, passages, engine="all")
+
+    assert set(result.fidelity) == {"openvino"}
+    assert QuantizedEmbedder(output).engine == "openvino"
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,0 +1,164 @@
+"""The openvino engine: int8 IR, without torch and transformers, for latency and for throughput."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def embedder(minilm_int8: Path) -> QuantizedEmbedder:
+    """The int8 MiniLM on OpenVINO."""
+    return QuantizedEmbedder(minilm_int8, "openvino")
+
+
+def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.sum(left * right, axis=1)
+
+
+def test_vectors_are_close_to_fp32(embedder: QuantizedEmbedder, fp32_embedder: QuantizedEmbedder, passages: list[str]):
+    assert cosines(embedder.embed_documents(passages), fp32_embedder.embed_documents(passages)).mean() > 0.99
+
+
+def test_one_batch_and_many_give_the_same_vectors(embedder: QuantizedEmbedder, passages: list[str]):
+    many = embedder.embed_documents(passages[:12], batch_size=4)
+    one_by_one = np.concatenate([embedder.embed_documents([passage]) for passage in passages[:12]])
+
+    assert cosines(many, one_by_one).min() > 0.999
+
+
+def test_results_do_not_share_memory_with_later_ones(embedder: QuantizedEmbedder):
+    first = embedder.embed_queries(["a text"])
+    copy = first.copy()
+    embedder.embed_queries(["something else altogether"])
+
+    assert np.array_equal(first, copy)
+
+
+def test_batches_that_are_not_read_to_the_end_leave_the_engine_usable(embedder: QuantizedEmbedder, passages: list[str]):
+    expected = embedder.embed_documents(passages)
+    vectors = embedder.iter_embed(passages, batch_size=1)
+    next(vectors)
+    vectors.close()
+
+    assert np.allclose(embedder.embed_documents(passages), expected, atol=1e-6)
+
+
+def test_what_breaks_off_the_texts_comes_back_and_leaves_the_engine_usable(
+    embedder: QuantizedEmbedder, passages: list[str]
+):
+    def texts():
+        yield from passages * 200
+        msg = "the database is gone"
+        raise ConnectionError(msg)
+
+    with pytest.raises(ConnectionError, match="the database is gone"):
+        embedder.embed_documents(texts(), batch_size=1)
+    assert embedder.embed_documents(passages[:2]).shape == (2, 384)
+
+
+def test_fp32_is_not_its_business(minilm_int8: Path):
+    with pytest.raises(ModelError, match="runs int8 only"):
+        QuantizedEmbedder(minilm_int8, "openvino", int8=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pooling": "cls"}, "has pooling mean inside its graph, not cls"),
+        ({"normalize": False}, "has normalize true inside its graph, not false"),
+    ],
+)
+def test_what_the_graph_does_cannot_be_changed(minilm_int8: Path, arguments: dict, message: str):
+    with pytest.raises(ModelError, match=message):
+        QuantizedEmbedder(minilm_int8, "openvino", **arguments)
+
+
+def test_a_damaged_ir_is_named(minilm_int8: Path, tmp_path: Path):
+    damaged = Path(shutil.copytree(minilm_int8, tmp_path / "damaged"))
+    size = (damaged / "openvino_model.xml").stat().st_size
+    (damaged / "openvino_model.xml").write_bytes(b" " * size)
+
+    with pytest.raises(ModelError, match=f"OpenVINO cannot read the model in {damaged}"):
+        QuantizedEmbedder(damaged, "openvino")
+
+
+def test_an_ir_of_another_maker_is_refused(minilm_int8: Path, tmp_path: Path):
+    import openvino
+
+    foreign = Path(shutil.copytree(minilm_int8, tmp_path / "foreign"))
+    (foreign / "fastrag_quant.json").unlink()
+    model = openvino.Core().read_model(minilm_int8 / "openvino_model.xml")
+    stripped = openvino.Model(model.get_results(), model.get_parameters())
+    openvino.save_model(stripped, foreign / "openvino_model.xml")
+
+    with pytest.raises(ModelError, match="was not made by this package"):
+        QuantizedEmbedder(foreign, "openvino")
+
+
+COLD_START = """
+import json, sys
+sys.modules["torch"] = sys.modules["transformers"] = None  # an import raises
+from fastrag_quant import QuantizedEmbedder
+embedder = QuantizedEmbedder(sys.argv[1], "openvino")
+one = embedder.embed_queries(["a query"])
+many = embedder.embed_documents(["a document", "another"] * 200)
+print(json.dumps([one.shape, many.shape]))
+"""
+
+
+def test_neither_torch_nor_transformers_is_needed(minilm_int8: Path, tmp_path: Path):
+    process = subprocess.run(
+        [sys.executable, "-c", COLD_START, str(minilm_int8)], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+
+    assert json.loads(process.stdout) == [[1, 384], [400, 384]], process.stderr
+    assert process.stderr == ""
+
+
+def test_compiled_models_are_kept_in_the_users_cache(minilm_int8: Path, tmp_path: Path):
+    command = [sys.executable, "-c", COLD_START, str(minilm_int8)]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    subprocess.run(command, capture_output=True, check=True, cwd=tmp_path, env=environment)
+
+    assert any((tmp_path / "cache" / "fastrag_quant" / "openvino").iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+FORKS = """
+import sys
+forks = []
+sys.addaudithook(lambda event, _: forks.append(event) if event in ("os.fork", "subprocess.Popen") else None)
+from fastrag_quant import QuantizedEmbedder
+QuantizedEmbedder(sys.argv[1], "openvino").embed_queries(["a query"])
+import threading
+for thread in threading.enumerate():
+    thread is threading.current_thread() or thread.join(5)
+print(forks)
+"""
+
+
+def test_openvino_does_not_report_home_from_a_process_of_its_own(minilm_int8: Path, tmp_path: Path):
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+
+    process = subprocess.run(
+        [sys.executable, "-c", FORKS, str(minilm_int8)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment,
+    )
+
+    assert process.stdout == "[]\n", process.stderr
