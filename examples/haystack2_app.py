@@ -1,0 +1,62 @@
+"""Haystack 2 and 3: quantize an embedder, index texts with it, ask a question.
+
+    python examples/haystack2_app.py --model BAAI/bge-small-en-v1.5 --calibration passages.txt --output models/int8
+
+Run again without --calibration, it uses the model directory that the first run wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from haystack import Document, Pipeline
+from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
+from haystack.document_stores.in_memory import InMemoryDocumentStore
+
+from fastrag_quant import (
+    QuantizedBiEncoderRanker,
+    QuantizedBiEncoderRetriever,
+    QuantizedDocumentEmbedder,
+    quantize,
+)
+
+TEXTS = (
+    "Lima is the capital of Peru.",
+    "Quito, the capital of Ecuador, lies at 2,850 metres.",
+    "The capital of a company is the money it was founded with.",
+    "Peru exports copper, and its largest port is Callao.",
+)
+
+
+def main() -> None:
+    """Quantize if asked to, index, ask."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="BAAI/bge-small-en-v1.5", help="fp32 embedder, a directory or hub name")
+    parser.add_argument("--calibration", type=Path, help="100 or more texts like yours, a .txt with a text a line")
+    parser.add_argument("--output", type=Path, default=Path("models/embedder-int8"), help="int8 model directory")
+    parser.add_argument("--question", default="Which city governs Peru?")
+    options = parser.parse_args()
+
+    if options.calibration:
+        result = quantize(options.model, options.output, options.calibration)
+        for engine, fidelity in result.fidelity.items():
+            print(f"{engine}: cosine to fp32 {fidelity.cosine_mean:.4f}")
+    model = str(options.output)
+
+    store = InMemoryDocumentStore(embedding_similarity_function="cosine")
+    embedded = QuantizedDocumentEmbedder(model).run([Document(content=text) for text in TEXTS])
+    store.write_documents(embedded["documents"])
+
+    pipeline = Pipeline()
+    retriever = InMemoryEmbeddingRetriever(store, top_k=3)
+    pipeline.add_component("retriever", QuantizedBiEncoderRetriever(model, retriever=retriever))
+    pipeline.add_component("ranker", QuantizedBiEncoderRanker(model, top_k=2))
+    pipeline.connect("retriever.documents", "ranker.documents")
+
+    for document in pipeline.run({"query": options.question})["ranker"]["documents"]:
+        print(f"{document.score:.3f}  {document.content}")
+
+
+if __name__ == "__main__":
+    main()
