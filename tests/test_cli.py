@@ -47,12 +47,24 @@ def calibration(passages: list[str], tmp_path: Path) -> Path:
     ("command", "arguments", "mentioned"),
     [
         ("fastrag_quant-quantize", [], ["--model-name", "--calibration", "--min-cosine", "--overwrite", "qasper"]),
-        ("fastrag_quant-bench", [], ["speed", "--cores", "--memory-node", "--allocator", "example:"]),
+        (
+            "fastrag_quant-bench",
+            [],
+            ["speed", "quality", "pipeline", "report", "doctor", "--cores", "--memory-node", "--allocator", "example:"],
+        ),
         (
             "fastrag_quant-bench",
             ["speed"],
             ["--mode", "hf", "inc", "ipex-ts", "--text", "--json", "--bs", "--aim-repo", "--cores", "milliseconds"],
         ),
+        (
+            "fastrag_quant-bench",
+            ["quality"],
+            ["--baseline", "--task", "--data", "--use-cls", "--opt", "AskUbuntuDupQuestions", "examples:"],
+        ),
+        ("fastrag_quant-bench", ["pipeline"], ["--queries", "--documents", "--concurrency", "--warmup", "examples:"]),
+        ("fastrag_quant-bench", ["report"], ["--output", "RESULTS.json", "example:"]),
+        ("fastrag_quant-bench", ["doctor"], ["MODEL", "examples:"]),
     ],
 )
 def test_help_is_shown_by_the_installed_command(command: str, arguments: list[str], mentioned: list[str]):

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from fastrag_quant.bench import doctor_command, pipeline_command, quality_command, speed_command
+from fastrag_quant.bench import doctor_command, pipeline_command, quality_command, report_command, speed_command
 from fastrag_quant.cli import run_command
 from fastrag_quant.launch import add_placement_options, placement_of, relaunch
 
@@ -19,7 +19,7 @@ EXAMPLE = """\
 example:
   fastrag_quant-bench --cores 0-31 --memory-node 0 --allocator tcmalloc speed --model-name bge-small-int8 --mode inc"""
 
-_COMMANDS = (speed_command, quality_command, pipeline_command, doctor_command)
+_COMMANDS = (speed_command, quality_command, pipeline_command, report_command, doctor_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

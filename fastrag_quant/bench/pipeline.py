@@ -71,7 +71,7 @@ class PipelineSettings:
 class PipelineResult:
     """What was measured.
 
-    :param nodes: name → latency of each node, in the pipeline's order.
+    :param nodes: name → latency of each node that ran, in the order in which they run.
     :param total: latency of a query, as its caller sees it.
     """
 
@@ -171,21 +171,21 @@ def _runnable(pipeline: Any) -> RunnablePipeline:
 
 
 def _time_nodes(nodes: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Let every node note how long each of its runs takes."""
-    seconds: dict[str, list[float]] = {name: [] for name in nodes}
+    """Let every node note how long each of its runs takes; nodes come in the order in which they first end one."""
+    seconds: dict[str, list[float]] = {}
     for name, node in nodes.items():
-        node.run = _timed(node.run, seconds[name])
+        node.run = _timed(node.run, functools.partial(seconds.setdefault, name))
     return seconds
 
 
-def _timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+def _timed(function: Callable[..., Any], durations: Callable[[list[float]], list[float]]) -> Callable[..., Any]:
     @functools.wraps(function)  # Haystack reads the signature
     def timed(*arguments: Any, **keywords: Any) -> Any:
         started = perf_counter()
         try:
             return function(*arguments, **keywords)
         finally:
-            seconds.append(perf_counter() - started)
+            durations([]).append(perf_counter() - started)
 
     return timed
 

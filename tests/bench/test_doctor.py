@@ -1,0 +1,118 @@
+"""The doctor says what is there, what is missing and what brings it, and which engine a model runs on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastrag_quant import QuantizedEmbedder, extras
+from fastrag_quant.bench import doctor
+from fastrag_quant.bench.cli import main
+from fastrag_quant.bench.doctor import describe_environment, describe_machine, describe_model
+from fastrag_quant.engines import installed_engines
+from fastrag_quant.manifest import EngineRecord, Manifest
+from fastrag_quant.system import cpu_model, usable_cores
+
+
+@pytest.fixture
+def manifest(minilm_int8: Path, monkeypatch: pytest.MonkeyPatch):
+    """A function that gives the int8 model another record of engines."""
+    real = Manifest.read(minilm_int8)
+    assert real is not None
+
+    def change(engines: dict[str, EngineRecord]) -> None:
+        monkeypatch.setattr(doctor.Manifest, "read", lambda _: replace(real, engines=engines))
+
+    return change
+
+
+def record(documents_per_second: float | None = None) -> EngineRecord:
+    speed = {} if documents_per_second is None else {"documents_per_second": documents_per_second, "query_p50_ms": 2.0}
+    return EngineRecord(files={}, versions={}, isa=["avx2"], fidelity={"cosine_mean": 0.99}, speed=speed)
+
+
+def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+
+    facts = dict(describe_machine())
+
+    assert facts["CPU"] == cpu_model()
+    assert facts["cores"].startswith(f"{usable_cores()} usable of ")
+    assert not set(facts["ISA"].split()) & set(facts["ISA missing"].split())
+    assert facts["threads"] == f"{usable_cores()} by default, OMP_NUM_THREADS=3"
+
+
+def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(extras, "is_installed", lambda name: name != "intel-extension-for-pytorch")
+
+    facts = dict(describe_environment())
+
+    assert facts["engine torch"] == "installed"
+    assert facts["engine ipex"] == "missing intel-extension-for-pytorch: pip install 'fastrag-quant[ipex]'"
+
+
+def test_the_generation_of_haystack_is_that_of_its_package():
+    assert doctor._haystack({"farm-haystack": "1.26.4"}).startswith("1 (farm-haystack 1.26.4)")
+    assert doctor._haystack({"haystack-ai": "2.31.0"}).startswith("2 (haystack-ai 2.31.0)")
+    assert doctor._haystack({"haystack-ai": "3.4.0"}).startswith("3 (haystack-ai 3.4.0)")
+    assert doctor._haystack({}).startswith("missing")
+
+
+def test_a_model_runs_on_the_engine_that_the_embedder_takes(minilm_int8: Path):
+    facts = dict(describe_model(str(minilm_int8)))
+
+    with QuantizedEmbedder(minilm_int8) as embedder:
+        assert facts["auto"].startswith(f"{embedder.engine}: ")
+    assert facts["model"].endswith("384 dimensions, mean")
+    assert facts["files"] == "complete, by size"
+
+
+def test_auto_takes_what_was_measured_fastest(minilm_int8: Path, manifest, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "installed_engines", lambda: ["openvino", "ipex", "torch"])
+
+    manifest({"openvino": record(50.0), "ipex": record(80.0)})
+    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == "ipex: quantize() measured it fastest"
+    manifest({"openvino": record(90.0), "ipex": record(80.0)})
+    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == "openvino: quantize() measured it fastest"
+    manifest({"openvino": record()})
+    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == "openvino: it has weights for no other"
+
+
+def test_auto_takes_what_is_installed(minilm_int8: Path, manifest, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "installed_engines", lambda: ["openvino", "torch"])
+
+    manifest({"openvino": record(50.0), "ipex": record(80.0)})
+    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == "openvino: ipex is not installed"
+    manifest({"ipex": record(80.0)})
+    expected = "none: it has weights for ipex, and none of these is installed: pip install 'fastrag-quant[ipex]'"
+    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == expected
+
+
+def test_a_damaged_directory_is_told(minilm_int8: Path, tmp_path: Path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(minilm_int8, damaged)
+    content = json.loads((damaged / "fastrag_quant.json").read_text())
+    name = next(iter(content["engines"][installed_engines()[0]]["files"]))
+    (damaged / name).write_bytes(b"")
+
+    assert f"is damaged: {name} has 0 bytes" in dict(describe_model(str(damaged)))["files"]
+
+
+def test_a_model_that_is_not_quantized_is_told(tiny_cls_model: Path):
+    assert "has no manifest" in dict(describe_model(str(tiny_cls_model)))["model"]
+
+
+def test_the_command_prints_machine_environment_and_model(minilm_int8: Path, capsys: pytest.CaptureFixture):
+    assert main(["doctor", str(minilm_int8)]) == 0
+
+    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"CPU", "ISA", "NUMA nodes", "allocator", "Haystack", "versions", "model", "auto"} <= set(names)
+
+
+def test_a_missing_model_is_one_line(capsys: pytest.CaptureFixture):
+    assert main(["doctor", "/no/such/model"]) == 1
+    assert capsys.readouterr().err.startswith("fastrag_quant-bench: There is no model directory '/no/such/model'")

@@ -1,0 +1,155 @@
+"""A real pipeline of the Haystack that is installed is run node by node, by one caller and by many."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+if find_spec("haystack") is None:
+    pytest.skip("Haystack is not installed", allow_module_level=True)
+
+from fastrag_quant.bench import pipeline
+from fastrag_quant.bench.cli import main
+from fastrag_quant.bench.local_task import LocalTask
+from fastrag_quant.bench.pipeline import PipelineSettings, default_pipeline, measure_pipeline
+from fastrag_quant.errors import InputError
+from fastrag_quant.extras import is_installed
+
+HAYSTACK1 = is_installed("farm-haystack")
+RETRIEVER, RANKER = ("Retriever", "Ranker") if HAYSTACK1 else ("retriever", "ranker")
+
+
+@pytest.fixture
+def queries(statements: LocalTask) -> list[str]:
+    """Six questions."""
+    return list(statements.queries.values())
+
+
+@pytest.fixture
+def documents(statements: LocalTask) -> list[str]:
+    """Twelve passages, each by a text of its own, for a store that is empty before each test."""
+    return list(statements.documents.values())
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """Every query that was run, with the contents that came back."""
+    seen: list[tuple[str, list[str]]] = []
+    real = pipeline._runnable
+
+    def recording(loaded: object):
+        runnable = real(loaded)
+        run = runnable.run
+
+        def recorded(query: str):
+            answer = run(query)
+            found = answer["documents"] if HAYSTACK1 else answer[RANKER]["documents"]
+            seen.append((query, [document.content for document in found]))
+            return answer
+
+        runnable.run = recorded
+        return runnable
+
+    monkeypatch.setattr(pipeline, "_runnable", recording)
+    return seen
+
+
+def test_every_node_and_the_whole_are_measured(
+    minilm_int8: Path, queries: list[str], documents: list[str], answered: list[tuple[str, list[str]]]
+):
+    settings = PipelineSettings(warmup=2)
+
+    result = measure_pipeline(default_pipeline(), queries, documents, settings, model=str(minilm_int8))
+
+    assert list(result.nodes) == [RETRIEVER, RANKER]
+    assert (result.queries, result.documents, result.concurrency) == (6, 12, 1)
+    assert [query for query, _ in answered] == [*queries[:2], *queries]
+    assert all(0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms for latency in result.nodes.values())
+    assert sum(latency.mean_ms for latency in result.nodes.values()) < result.total.mean_ms
+
+
+def test_the_documents_are_found(
+    minilm_int8: Path, queries: list[str], documents: list[str], answered: list[tuple[str, list[str]]]
+):
+    measure_pipeline(default_pipeline(), queries, documents, PipelineSettings(0), model=str(minilm_int8))
+
+    best = {query: contents[0] for query, contents in answered}
+    assert best["How do I throw an exception?"].startswith("The raise statement")
+    assert best["loop over all elements of a list"].startswith("The for statement")
+
+
+def test_many_callers_get_the_answers_of_one(
+    minilm_int8: Path, queries: list[str], documents: list[str], answered: list[tuple[str, list[str]]]
+):
+    for concurrency in (1, 4):
+        settings = PipelineSettings(0, concurrency)
+        result = measure_pipeline(default_pipeline(), queries * 4, documents, settings, model=str(minilm_int8))
+        assert (result.queries, result.concurrency) == (24, concurrency)
+
+    one, many = answered[:24], answered[24:]
+    assert sorted(one) == sorted(many)
+
+
+def test_the_model_replaces_that_of_this_packages_parts_alone():
+    content = yaml.safe_load(default_pipeline().read_text())
+
+    changed = json.dumps(pipeline._with_model(content, "mine"))
+
+    assert changed.count('"mine"') == 2
+    assert "models/embedder-int8" not in changed
+
+
+def test_a_pipeline_without_a_retriever_has_nowhere_for_documents(
+    minilm_int8: Path, queries: list[str], tmp_path: Path
+):
+    content = yaml.safe_load(default_pipeline().read_text())
+    if HAYSTACK1:
+        content["components"] = [part for part in content["components"] if part["name"] == RANKER]
+        content["pipelines"][0]["nodes"] = [{"name": RANKER, "inputs": ["Query"]}]
+    else:
+        content["components"] = {RANKER: content["components"][RANKER]}
+        content["connections"] = []
+    (tmp_path / "ranker.yaml").write_text(yaml.safe_dump(content))
+
+    with pytest.raises(InputError, match=r"to put the documents into|to embed the documents"):
+        measure_pipeline(tmp_path / "ranker.yaml", queries, ["a document"], model=str(minilm_int8))
+
+
+@pytest.mark.parametrize("settings", [{"warmup": -1}, {"concurrency": 0}], ids=str)
+def test_numbers_that_make_no_sense_are_refused(settings: dict[str, int]):
+    with pytest.raises(InputError, match="warmup must be at least 0 and concurrency at least 1"):
+        PipelineSettings(**settings)
+
+
+def test_without_queries_there_is_nothing_to_run():
+    with pytest.raises(InputError, match="no queries"):
+        measure_pipeline(default_pipeline(), [])
+
+
+def test_the_command_prints_nodes_and_throughput(
+    minilm_int8: Path, queries: list[str], documents: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    for name, texts in (("queries", queries), ("documents", documents)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(texts))
+    files = ["--queries", str(tmp_path / "queries.txt"), "--documents", str(tmp_path / "documents.txt")]
+    options = ["--model-name", str(minilm_int8), "--concurrency", "2", "--json", str(tmp_path / "pipeline.json")]
+
+    assert main(["pipeline", *files, *options]) == 0
+
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in printed[2:5]] == [RETRIEVER, RANKER, "whole query"]
+    assert "6 queries, 2 callers, " in printed[-1]
+    (result,) = json.loads((tmp_path / "pipeline.json").read_text())["results"]
+    assert result["nodes"][RANKER]["p99_ms"] > 0
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / "queries.txt").write_text("a query")
+
+    assert main(["pipeline", "missing.yaml", "--queries", str(tmp_path / "queries.txt")]) == 1
+
+    assert capsys.readouterr().err.startswith("fastrag_quant-bench: There is no pipeline file missing.yaml")
