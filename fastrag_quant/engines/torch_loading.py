@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastrag_quant.errors import ModelError
@@ -24,7 +26,8 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
     from transformers import AutoModel
 
     try:
-        with quiet_logs():  # transformers advises to train a pooler that embeddings do not use
+        # transformers advises to train a pooler that embeddings do not use, and counts weights aloud.
+        with quiet_logs(), _no_progress_bar():
             model, loading = AutoModel.from_pretrained(
                 source.fetch() if source.is_local else source.name,
                 revision=source.revision,
@@ -42,3 +45,17 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
         msg = f"{source.name} lacks {len(missing)} of its model's weights ({missing[0]} …): fetch the model again."
         raise ModelError(msg)
     return model.eval()
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

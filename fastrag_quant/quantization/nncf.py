@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +82,6 @@ def _embedding_module(encoder: torch.nn.Module, settings: EmbedderSettings) -> t
     import torch
 
     takes_token_types = "token_type_ids" in inspect.signature(encoder.forward).parameters
-    # transformers 5 fails while torch traces how it makes the mask for attention, and takes one that is made already.
-    ready_mask = int(version("transformers").partition(".")[0]) >= 5
 
     class Embedding(torch.nn.Module):
         def __init__(self) -> None:
@@ -92,18 +90,38 @@ def _embedding_module(encoder: torch.nn.Module, settings: EmbedderSettings) -> t
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             more = {"token_type_ids": torch.zeros_like(input_ids)} if takes_token_types else {}
-            mask = _additive(attention_mask) if ready_mask else attention_mask
+            mask = _traceable_mask(encoder, attention_mask)
             hidden = self.encoder(input_ids=input_ids, attention_mask=mask, return_dict=False, **more)[0]
             return pooled(hidden, attention_mask, settings)
 
     return Embedding().eval()
 
 
-def _additive(mask: torch.Tensor) -> torch.Tensor:
-    """Return what is added to attention scores, shape (batch size, 1, 1, length): 0 for tokens, -3e38 for padding."""
+def _traceable_mask(encoder: torch.nn.Module, mask: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Return the mask as a model takes it whose own way from there torch can trace.
+
+    transformers 5 fails while torch traces how it makes the mask for attention, and takes one that
+    is made already; where layers attend to a window, one for each kind of layer.
+    """
     import torch
 
-    return (1.0 - mask[:, None, None, :].to(torch.float32)) * torch.finfo(torch.float32).min
+    architecture = vars(sys.modules[type(encoder).__module__])
+    if "create_bidirectional_mask" not in architecture:
+        return mask
+    padding = mask[:, None, None, :] == 0
+    full = _additive(padding)
+    if "create_bidirectional_sliding_window_mask" not in architecture:
+        return full
+    positions = torch.arange(mask.shape[1])
+    distant = (positions[:, None] - positions[None, :]).abs() > encoder.config.sliding_window
+    return {"full_attention": full, "sliding_attention": _additive(padding | distant)}
+
+
+def _additive(hidden: torch.Tensor) -> torch.Tensor:
+    """Return what is added to attention scores: the smallest number where a token is hidden, 0 elsewhere."""
+    import torch
+
+    return hidden.to(torch.float32) * torch.finfo(torch.float32).min
 
 
 def _quantize(model: openvino.Model, batches: list[TokenBatch], progress_bar: bool) -> openvino.Model:

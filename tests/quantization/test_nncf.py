@@ -88,6 +88,28 @@ def test_the_int8_vectors_of_every_family_are_close_to_fp32(
     assert np.sum(padded * np.concatenate(alone), axis=1).min() > 0.999
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_graph_computes_what_the_model_does(
+    model_of: Callable[[str], Path],
+    family: str,
+    passages: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    import nncf
+
+    # With weights so large, attention decides: a mask or a window that is lost would show.
+    monkeypatch.setitem(FAMILIES[family][1], "initializer_range", 0.3)
+    monkeypatch.setattr(nncf, "quantize", lambda model, *_, **__: model)
+    model = model_of(family)
+
+    quantize(model, tmp_path / "fp32", passages, engine="openvino", sample_size=20, pooling="mean")
+
+    texts = ["if", *passages[:7]]
+    fp32 = QuantizedEmbedder(model, "torch", pooling="mean").embed_documents(texts)
+    assert np.allclose(QuantizedEmbedder(tmp_path / "fp32").embed_documents(texts), fp32, atol=1e-3)
+
+
 def test_vectors_that_are_not_normalised_stay_so(tiny_model: Path, passages: list[str], tmp_path: Path):
     import json
 
