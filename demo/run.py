@@ -57,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-name", help="any fp32 embedder with 384 dimensions; default: all-MiniLM-L6-v2")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder to write (%(default)s)")
+    parser.add_argument("--engine", choices=["ipex", "openvino"], default="ipex", help="engine that runs int8")
     options = parser.parse_args()
     output = _empty_folder(options.output)
     model = options.model_name or _bundled_minilm()
@@ -69,10 +70,10 @@ def main() -> None:
 
     _say("2. pipelines/haystack1/quantize.yaml: static int8, verified on passages that calibration did not see")
     int8 = output / "models" / "embedder-int8"
-    fidelity = _quantize(model, int8, files)
+    fidelity = _quantize(model, int8, files, options.engine)
     print(_fidelity_table(fidelity))
 
-    systems = {"int8": (str(int8), "ipex"), "fp32": (model, "torch")}
+    systems = {"int8": (str(int8), options.engine), "fp32": (model, "torch")}
     measured = {}
     for name, (embedder, engine) in systems.items():
         with _system(output / name, embedder, engine):
@@ -95,11 +96,12 @@ def main() -> None:
     print(f"\n{perf_counter() - started:.0f} seconds in all; everything is in {output}")
 
 
-def _quantize(model: str, directory: Path, files: list[Path]) -> dict[str, float]:
-    with _environment(QUANTIZER_PARAMS_MODEL_NAME_OR_PATH=model, QUANTIZER_PARAMS_OUTPUT_PATH=str(directory)):
+def _quantize(model: str, directory: Path, files: list[Path], engine: str) -> dict[str, float]:
+    parameters = {"MODEL_NAME_OR_PATH": model, "OUTPUT_PATH": str(directory), "ENGINE": engine}
+    with _environment(**{f"QUANTIZER_PARAMS_{name}": value for name, value in parameters.items()}):
         pipeline = load_pipeline(PIPELINES / "quantize.yaml")
     result: dict[str, Any] = pipeline.run(file_paths=files)
-    fidelity: dict[str, float] = result["fidelity"]["ipex"]
+    fidelity: dict[str, float] = result["fidelity"][engine]
     return fidelity
 
 
@@ -182,7 +184,7 @@ def _comparison(fp32: Measured, int8: Measured, fidelity: dict[str, float]) -> s
 
 def _weights_megabytes(model: str) -> float:
     directory = Path(model)
-    weights = [*directory.glob("*.safetensors"), *directory.glob("pytorch_model*.bin")]
+    weights = [*directory.glob("*.safetensors"), *directory.glob("*_model*.bin")]
     return sum(path.stat().st_size for path in weights) / 1e6
 
 
