@@ -22,7 +22,7 @@ from corpus import write_corpus
 from tabulate import tabulate
 
 from fastrag_quant import load_pipeline
-from fastrag_quant.bench.ndcg import ndcg
+from fastrag_quant.bench.measures import ndcg
 
 HERE = Path(__file__).resolve().parent
 PIPELINES = HERE.parent / "pipelines" / "haystack1"
