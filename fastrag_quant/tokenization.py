@@ -13,6 +13,8 @@ from fastrag_quant.errors import InputError, ModelError
 
 TOKENIZER_NAME = "tokenizer.json"
 
+_VOCABULARIES = ("vocab.*", "*.model")
+
 
 @dataclass(frozen=True)
 class TokenizedTexts:
@@ -84,6 +86,10 @@ def _load_tokenizer(directory: Path) -> Tokenizer:
 
 def _convert_slow_tokenizer(directory: Path) -> Tokenizer:
     """Build a fast tokenizer from vocab.txt and the like, as old repositories have them."""
+    if not any(any(directory.glob(pattern)) for pattern in _VOCABULARIES):
+        # Of such a directory transformers 5 makes a tokenizer that knows no token.
+        msg = f"{directory} has no {TOKENIZER_NAME}, and no vocabulary to make one from: fetch the model again."
+        raise ModelError(msg)
     try:
         from transformers import AutoTokenizer
 

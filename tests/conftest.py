@@ -26,11 +26,13 @@ NEEDS = {
     "nodes": "haystack1",
     "components": "haystack",
     "components/test_fastrag.py": "fastrag",
+    "bench/test_runners.py": "ipex",
     "bench/test_speed.py": "ipex",
     "engines/test_ipex.py": "ipex",
     "quantization/test_inc.py": "ipex",
     "quantization/test_quantizer.py": "ipex",
     "test_cli.py": "ipex",
+    "test_launch.py": "ipex",
     "test_noise.py": "ipex",
 }
 

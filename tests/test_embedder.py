@@ -451,6 +451,7 @@ def test_a_thread_count_that_is_not_positive_is_refused(minilm_int8: Path, threa
 # Model directories
 
 
+@needs_ipex
 def test_a_directory_without_a_manifest_needs_its_pooling(minilm_int8: Path, tmp_path: Path):
     bare = copy_without(minilm_int8, tmp_path / "bare", MANIFEST_NAME, *POOLING_FILES)
 
@@ -509,12 +510,12 @@ def test_a_directory_with_a_missing_file_is_refused(minilm_int8: Path, engine: s
 
 
 def test_a_changed_file_of_the_same_size_is_found_on_demand(minilm_int8: Path, tmp_path: Path):
-    changed = copy_without(minilm_int8, tmp_path / "changed", "vocab.txt")
-    vocabulary = (minilm_int8 / "vocab.txt").read_text()
-    (changed / "vocab.txt").write_text(vocabulary.replace("[unused0]", "[unused1]", 1))
+    changed = copy_without(minilm_int8, tmp_path / "changed", "tokenizer.json")
+    vocabulary = (minilm_int8 / "tokenizer.json").read_text()
+    (changed / "tokenizer.json").write_text(vocabulary.replace("[unused0]", "[unusedx]", 1))
 
     QuantizedEmbedder(changed).close()
-    with pytest.raises(ModelError, match=r"SHA-256 of vocab\.txt"):
+    with pytest.raises(ModelError, match=r"SHA-256 of tokenizer\.json"):
         QuantizedEmbedder(changed, verify_hashes=True)
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from fastrag_quant.errors import CalibrationError
-from fastrag_quant.extras import require
+from fastrag_quant.errors import CalibrationError, MissingExtraError
+from fastrag_quant.extras import is_installed
 from fastrag_quant.noise import quiet_logs
 
 # fastRAG's recipe: questions and abstracts of scientific papers, in equal parts.
@@ -156,7 +156,9 @@ def _read_dataset(name_and_column: str) -> list[str]:
             f"such as {DEFAULT_DATASETS[1]}."
         )
         raise CalibrationError(msg)
-    require("ipex", "Calibration on a Hugging Face data set")
+    if not is_installed("datasets"):
+        msg = "Calibration on a Hugging Face data set needs datasets: pip install datasets"
+        raise MissingExtraError(msg)
     rows = _load_train_split(name)
     key, *inner = column.split(".")
     if key not in rows.column_names:
