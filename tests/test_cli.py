@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from fastrag_quant import extras
+from fastrag_quant.bench import speed_command
 from fastrag_quant.bench.cli import main as bench_main
+from fastrag_quant.bench.speed import SpeedResult, SpeedSettings, measure_speed
 from fastrag_quant.cli import quantize_main
 from fastrag_quant.manifest import Manifest
 from fastrag_quant.quantization import inc
@@ -228,6 +230,24 @@ def test_the_modes_that_can_run_do_and_the_others_say_why_not(
     assert status == 0
     assert re.search(r"^hf +1 +8 ", printed, re.MULTILINE)
     assert "ipex did not run: The mode ipex needs intel-extension-for-pytorch: pip install" in printed
+
+
+def test_an_interrupted_sweep_keeps_what_was_measured(
+    tiny_cls_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    settings = SpeedSettings(samples=2, seq_len=8)
+
+    def interrupted(*_: object, **__: object) -> Iterator[SpeedResult]:
+        yield measure_speed(str(tiny_cls_model), "hf", settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(speed_command, "run_all", interrupted)
+    options = ["--model-name", str(tiny_cls_model), "--mode", "hf", "--bs", "1,2"]
+
+    assert bench_main(["speed", *options, "--json", str(tmp_path / "partial.json")]) == 130
+
+    assert len(json.loads((tmp_path / "partial.json").read_text())["results"]) == 1
+    assert "what was measured before is in the file of --json" in capsys.readouterr().err
 
 
 def test_a_mode_that_does_not_exist_is_a_matter_of_usage(capsys: pytest.CaptureFixture):

@@ -72,7 +72,7 @@ def add_parser(subparsers: Any, **arguments: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file too")
     add_tracking_options(parser)
     add_placement_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, interrupted="what was measured before is in the file of --json, if one was given")
 
 
 def run(options: argparse.Namespace) -> str:
@@ -98,10 +98,10 @@ def run(options: argparse.Namespace) -> str:
             failures.append(outcome)
         else:
             results.append(outcome)
+            if options.json:  # at once, since a sweep takes long and may be interrupted
+                write_results(options.json, "speed", [result.as_dict() for result in results])
     if not results:
         raise FastragQuantError("; ".join(dict.fromkeys(failure.reason for failure in failures)))
-    if options.json:
-        write_results(options.json, "speed", [result.as_dict() for result in results])
     if tracker:
         tracker.track_speed([result.as_dict() for result in results])
     return _text(results, failures)
