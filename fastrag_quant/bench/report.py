@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from operator import itemgetter
+from statistics import median
 from typing import Any
 
 from fastrag_quant.bench.charts import Axes, interval_chart, legend, line_chart, percentile_chart, scatter_chart
@@ -83,7 +85,9 @@ def _speed(results: Sequence[Result]) -> str:
     modes = "; ".join(
         f"{mode}: {described[name]}" for mode in colours if (name := mode.removesuffix("-bf16")) in described
     )
-    note = f"Latency is that of a call of one batch. {modes}."
+    note = (
+        f"Latency is that of a call of one batch; charts draw the median of runs of the same mode and shape. {modes}."
+    )
     return f"<h2>Speed</h2><p>{escape(note)}</p>{_charts(charts)}{_table(headers, rows)}"
 
 
@@ -97,8 +101,11 @@ _AXIS = {
 
 def _lines(results: Sequence[Result], x: str, y: str, title: str, colours: Mapping[str, int]) -> str:
     series = {
-        mode: sorted((result[x], result[y]) for result in of_mode)
-        for mode, of_mode in _grouped(results, lambda result: result["mode"]).items()
+        mode: [
+            (value, median(result[y] for result in same))
+            for value, same in sorted(_grouped(of_mode, itemgetter(x)).items())
+        ]
+        for mode, of_mode in _grouped(results, itemgetter("mode")).items()
     }
     if len({point[0] for points in series.values() for point in points}) < 2:  # one point is what the table says
         return ""

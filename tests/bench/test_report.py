@@ -153,6 +153,14 @@ def test_names_are_text_and_not_markup():
     assert "<b>" not in page
 
 
+def test_repeated_runs_are_drawn_as_their_median():
+    repeated = [speed("inc", "int8", size, 32, throughput) for size in (1, 8) for throughput in (10, 70, 20)]
+
+    page = make_report([("speed", repeated)])
+
+    assert re.findall(r"<title>inc: (\d+) at (\d)", page) == [("20", "1"), ("20", "8")]
+
+
 def test_a_single_shape_has_no_line_to_draw():
     assert Structure(make_report([("speed", [speed("inc", "int8", 1, None, 10)])])).headings == ["Speed"]
 
