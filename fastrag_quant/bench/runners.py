@@ -292,5 +292,5 @@ MODES = {
     "openvino": SpeedMode("int8 model directory on OpenVINO", "openvino", "openvino"),
     "hf": SpeedMode("vanilla PyTorch and transformers, fp32", "torch", TransformersRunner),
     "ipex": SpeedMode("fp32 through ipex.optimize", "ipex", IpexRunner),
-    "ipex-ts": SpeedMode("the same as TorchScript, traced at the benchmarked shape", "ipex", IpexTorchScriptRunner),
+    "ipex-ts": SpeedMode("ipex as TorchScript, traced at the benchmarked shape", "ipex", IpexTorchScriptRunner),
 }
