@@ -71,9 +71,9 @@ class OutputForm:
         return _DTYPES[self.precision]
 
     def apply(self, vectors: np.ndarray) -> np.ndarray:
-        """Cut and convert vectors, with the arithmetic of sentence-transformers' quantize_embeddings.
+        """Cut and convert vectors, with the arithmetic of quantize_embeddings in sentence-transformers 6.
 
-        Values beyond the ranges become the nearest level; there, they wrap around.
+        Values beyond the ranges become the nearest level.
 
         :param vectors: float32 of shape (texts, the model's dimensions).
         :return: of :attr:`dtype` and shape (texts, :attr:`width`).
@@ -95,7 +95,7 @@ class OutputForm:
         assert self.ranges is not None  # output_form sees to it
         smallest, largest = self.ranges[:, : self.dimension]
         steps = np.maximum(largest - smallest, np.finfo(np.float32).tiny) / _INT8_LEVELS
-        levels: np.ndarray = np.clip((vectors - smallest) / steps, 0, _INT8_LEVELS)
+        levels: np.ndarray = np.clip(np.floor((vectors - smallest) / steps), 0, _INT8_LEVELS)
         return levels
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_the_arithmetic_is_that_of_sentence_transformers(precision: str):
 
     assert ours.dtype == theirs.dtype
     assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1  # float32 against float64 at the border of a level
-    assert np.mean(ours == theirs) > 0.9
+    if precision != "int8" or int(version("sentence-transformers").partition(".")[0]) >= 6:  # 5 rounds towards zero
+        assert np.mean(ours == theirs) > 0.9
 
 
 def test_values_beyond_the_ranges_become_the_nearest_level():
