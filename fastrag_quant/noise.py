@@ -75,7 +75,7 @@ def import_quietly(*modules: str) -> None:
     """
     if all(name in sys.modules for name in modules):
         return
-    with _holding_back, _stderr_without(_HARMLESS), quiet_logs(), _same_root_logger(), _no_compile_workers():
+    with _holding_back, _stderr_without(_HARMLESS), quiet_logs(), same_loggers(), _no_compile_workers():
         for name in modules:
             import_module(name)
 
@@ -99,15 +99,23 @@ def without_telemetry() -> Iterator[None]:
 
 
 @contextmanager
-def _same_root_logger() -> Iterator[None]:
-    """Undo what IPEX does while it is imported: it calls logging.basicConfig, which is the application's to call."""
+def same_loggers() -> Iterator[None]:
+    """Undo what libraries do to the application's logging.
+
+    IPEX calls logging.basicConfig while it is imported; Aim, when it makes a repository, configures
+    logging from a file, which switches off every logger that exists.
+    """
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    loggers = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    disabled = [logger.disabled for logger in loggers]
     try:
         yield
     finally:
         root.handlers = handlers
         root.setLevel(level)
+        for logger, before in zip(loggers, disabled, strict=True):
+            logger.disabled = before
 
 
 @contextmanager

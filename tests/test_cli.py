@@ -147,9 +147,7 @@ def test_the_command_shows_its_progress_and_none_of_neural_compressors_noise(
     bars = [line for line in shown if line.startswith(("Calibrating", "Embedding"))]
     others = [line for line in shown if line not in bars]
     assert re.match(r"Calibrating: 100%.* 20/20 ", [bar for bar in bars if bar.startswith("Calibrating")][-1])
-    assert others[0].startswith("Quantizing ")
-    # The texts that the tiny model cuts, in fp32 and in int8.
-    assert all(re.fullmatch(r"\d+ of \d+ texts were longer than 64 tokens and were cut\.", line) for line in others[1:])
+    assert [line.split()[0] for line in others] == ["Quantizing", "Quantizing", "Comparing"]
 
 
 # fastrag_quant-bench speed
@@ -350,6 +348,7 @@ def test_control_c_leaves_nothing_but_a_line(
 
     monkeypatch.setattr(inc, "quantize_with_inc", interrupted)
     options = ["--model-name", str(tiny_model), "--pooling", "cls", "--calibration", str(calibration)]
+    options += ["--engine", "ipex"]
 
     status = quantize_main([*options, "--output-path", str(tmp_path / "out" / "int8")])
 

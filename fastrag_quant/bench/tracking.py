@@ -11,6 +11,7 @@ from typing import Any
 
 from fastrag_quant.errors import InputError
 from fastrag_quant.extras import is_installed
+from fastrag_quant.noise import same_loggers
 
 _REPOSITORY_NAME = ".aim"
 
@@ -53,13 +54,14 @@ class Tracker:
         from aim import Run
 
         self.repository.mkdir(parents=True, exist_ok=True)
-        run = Run(
-            repo=str(self.repository),
-            experiment=self.experiment,
-            capture_terminal_logs=False,
-            system_tracking_interval=None,
-            log_system_params=False,
-        )
+        with same_loggers():
+            run = Run(
+                repo=str(self.repository),
+                experiment=self.experiment,
+                capture_terminal_logs=False,
+                system_tracking_interval=None,
+                log_system_params=False,
+            )
         try:
             run["hparams"] = parameters
             yield run

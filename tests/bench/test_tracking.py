@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ from fastrag_quant.bench import tracking
 from fastrag_quant.bench.cli import main
 from fastrag_quant.bench.tracking import Tracker, add_tracking_options, tracker_of
 from fastrag_quant.errors import InputError
+from fastrag_quant.noise import same_loggers
+
+RESULT = {
+    **{"task": "scifact", "measure": "nDCG@10", "model": "int8", "baseline": "fp32", "queries": None},
+    "scores": {"fp32": 0.5, "int8": 0.25},
+}
 
 
 def options(*arguments: str) -> argparse.Namespace:
@@ -22,7 +29,8 @@ def options(*arguments: str) -> argparse.Namespace:
 def runs_of(repository: Path) -> list:
     from aim import Repo
 
-    return [collection.run for collection in Repo(str(repository)).query_runs("").iter_runs()]
+    with same_loggers():
+        return [collection.run for collection in Repo(str(repository)).query_runs("").iter_runs()]
 
 
 def test_a_speed_run_is_written_and_read_back(tiny_cls_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -47,13 +55,21 @@ def test_a_speed_run_is_written_and_read_back(tiny_cls_model: Path, tmp_path: Pa
 
 def test_a_quality_run_is_written_and_read_back(tmp_path: Path):
     pytest.importorskip("aim")
-    result = {"task": "scifact", "measure": "nDCG@10", "model": "int8", "baseline": "fp32", "queries": None}
-
-    Tracker(tmp_path, "quality").track_quality([{**result, "scores": {"fp32": 0.5, "int8": 0.25}}])
+    Tracker(tmp_path, "quality").track_quality([RESULT])
 
     (run,) = runs_of(tmp_path)
     assert run["hparams", "task"] == "scifact"
     assert {metric.name: metric.dataframe()["value"][0] for metric in run.metrics()} == {"fp32": 0.5, "int8": 0.25}
+
+
+def test_the_loggers_of_the_application_are_left_on(tmp_path: Path):
+    pytest.importorskip("aim")
+    logger = logging.getLogger("an application's")
+
+    Tracker(tmp_path, "quality").track_quality([RESULT])
+
+    assert not logger.disabled
+    assert not logging.getLogger("fastrag_quant.embedder").disabled
 
 
 def test_nothing_is_tracked_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
