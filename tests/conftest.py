@@ -28,6 +28,7 @@ NEEDS = {
     "components/test_fastrag.py": "fastrag",
     "bench/test_runners.py": "ipex",
     "bench/test_speed.py": "ipex",
+    "bench/test_tracking.py": "haystack1",
     "engines/test_ipex.py": "ipex",
     "quantization/test_inc.py": "ipex",
     "quantization/test_quantizer.py": "ipex",

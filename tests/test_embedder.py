@@ -9,7 +9,7 @@ import random
 import re
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -227,38 +227,46 @@ def test_a_batch_size_that_is_not_positive_is_refused(embedder: QuantizedEmbedde
 # Length limit
 
 
+@pytest.fixture
+def warned() -> Iterator[list[logging.LogRecord]]:
+    """What the embedder logs, heard at its own logger: libraries that other tests load rearrange the root's."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("fastrag_quant.embedder")
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
 def test_texts_over_the_limit_are_cut_with_one_warning_that_counts_them(
-    tiny_cls_model: Path, caplog: pytest.LogCaptureFixture
+    tiny_cls_model: Path, warned: list[logging.LogRecord]
 ):
     embedder = QuantizedEmbedder(tiny_cls_model, engine="torch", max_seq_len=8)
     long = "if while for class " * 20
 
     vectors = embedder.embed_documents(["if", long, "for", long + " pass", long])
 
-    assert [record.getMessage() for record in caplog.records] == [
-        "3 of 5 texts were longer than 8 tokens and were cut."
-    ]
-    assert caplog.records[0].levelno == logging.WARNING
+    assert [record.getMessage() for record in warned] == ["3 of 5 texts were longer than 8 tokens and were cut."]
+    assert warned[0].levelno == logging.WARNING
     assert np.allclose(vectors[1], vectors[3], atol=1e-6)
 
 
 def test_the_cut_texts_of_all_windows_are_counted_together(
-    tiny_cls_model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tiny_cls_model: Path, warned: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
 ):
     embedder = QuantizedEmbedder(tiny_cls_model, engine="torch", max_seq_len=8)
     monkeypatch.setattr("fastrag_quant.windows._MOST_TEXTS", 2)
 
     embedder.embed_documents(["if while for class " * 20] * 5)
 
-    assert [record.getMessage() for record in caplog.records] == [
-        "5 of 5 texts were longer than 8 tokens and were cut."
-    ]
+    assert [record.getMessage() for record in warned] == ["5 of 5 texts were longer than 8 tokens and were cut."]
 
 
-def test_texts_within_the_limit_raise_no_warning(embedder: QuantizedEmbedder, caplog: pytest.LogCaptureFixture):
+def test_texts_within_the_limit_raise_no_warning(embedder: QuantizedEmbedder, warned: list[logging.LogRecord]):
     embedder.embed_documents(["short", "shorter"])
 
-    assert caplog.records == []
+    assert warned == []
 
 
 def test_no_batch_is_longer_than_the_limit(embedder: QuantizedEmbedder, shapes: list[tuple[int, int]]):

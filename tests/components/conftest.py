@@ -23,6 +23,12 @@ def int8(minilm_int8: Path) -> Iterator[str]:
     yield kept.model
 
 
+@pytest.fixture(scope="session")
+def embedder(minilm_int8: Path) -> QuantizedEmbedder:
+    """The int8 MiniLM on the engine that components of default parameters take."""
+    return QuantizedEmbedder(minilm_int8)
+
+
 @pytest.fixture
 def tiny(tiny_cls_model: Path) -> dict[str, Any]:
     """Parameters for a model that loads at once: CLS pooling, 32 dimensions, not normalised, no prompts."""

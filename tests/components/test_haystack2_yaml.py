@@ -34,8 +34,13 @@ def indexed(folder, passages):
     texts = {"first.txt": " ".join(passages[:20]), "second.txt": "The raise statement throws an exception."}
     for name, text in texts.items():
         (folder / name).write_text(text)
+    _empty_store()  # stores of one name are one in a process, and examples fill it too
     written = load_pipeline(PIPELINES / "indexing.yaml").run({"sources": list(texts)})
     yield written["writer"]["documents_written"]
+    _empty_store()
+
+
+def _empty_store():
     store = InMemoryDocumentStore(index="passages")
     store.delete_documents([document.id for document in store.filter_documents()])
 
