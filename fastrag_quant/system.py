@@ -65,12 +65,6 @@ def check_threads(threads: int | None) -> None:
         raise InputError(msg)
 
 
-def native_thread_ids() -> set[int]:
-    """Return the kernel's ids of this process's threads, empty where /proc does not list them."""
-    tasks = Path("/proc/self/task")
-    return {int(task.name) for task in tasks.iterdir()} if tasks.is_dir() else set()
-
-
 def pin_threads(thread_ids: list[int]) -> None:
     """Bind each thread to a CPU of its own, round robin over those this process may use.
 

@@ -94,10 +94,6 @@ def test_a_positive_thread_count_or_none_is_taken(threads: int | None):
     system.check_threads(threads)
 
 
-def test_the_threads_of_the_process_are_listed(idle_thread: int):
-    assert {threading.get_native_id(), idle_thread} <= system.native_thread_ids()
-
-
 def test_pinning_binds_the_named_threads_and_no_others(idle_thread: int):
     before = os.sched_getaffinity(0)
 

@@ -7,19 +7,25 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastrag_quant.engines import EngineOptions
 from fastrag_quant.engines.torch_threads import TorchThreads
-from fastrag_quant.system import native_thread_ids, usable_cores
+from fastrag_quant.system import usable_cores
 
 
 @pytest.fixture
 def threads() -> TorchThreads:
     """Two threads."""
     return TorchThreads(2, pin=False)
+
+
+def native_thread_ids() -> set[int]:
+    """Return the kernel's ids of this process's threads."""
+    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
 
 
 def openmp_threads(_: Any = None) -> int:
