@@ -5,9 +5,8 @@
 DIR is in BEIR layout. Every system runs in a process of its own, the systems in turn, `--rounds`
 times, in the environment that has it (--fastrag-python for fastRAG 3.1.2); the table holds medians
 of the rounds, and ratios are taken within a round, because the speed of a shared machine drifts.
-sentence-transformers' int8 models are built from the same calibration texts. Needs
-sentence-transformers and, for its onnx-qint8, optimum with onnxruntime; what is missing is left
-out and said so.
+sentence-transformers' int8 models are built from the same calibration texts, in the environment
+that runs them (--peer-python). What an environment cannot run is left out and said so.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,16 +44,19 @@ def main() -> None:
     parser.add_argument("--calibration", type=Path, required=True, help=".txt or .jsonl, plain or gzipped")
     parser.add_argument("--model-name", help="fp32 model; default: the bundled all-MiniLM-L6-v2")
     parser.add_argument("--models", type=Path, help="where to keep the int8 models; default: a temporary folder")
-    parser.add_argument("--peer-python", help="interpreter that runs sentence-transformers' int8 models; default: this")
+    parser.add_argument("--peer-python", help="interpreter with sentence-transformers[onnx,openvino]; default: this")
     parser.add_argument("--fastrag-python", help="interpreter of an environment with fastRAG 3.1.2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, help="systems to run")
     parser.add_argument("--json", type=Path, help="write every measure of every round")
-    parser.add_argument("--run", choices=[*SYSTEMS, "gemm"], help=argparse.SUPPRESS)
+    parser.add_argument("--run", choices=[*SYSTEMS, *PEER_MODELS, "gemm"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.model_name = options.model_name or _bundled_minilm()
     if options.run == "gemm":
         print(json.dumps({"int8_gops": _int8_gemm_gops()}))
+    elif options.run in PEER_MODELS:
+        PEER_MODELS[options.run](options, options.models / options.run)
+        print(json.dumps({"built": options.run}))
     elif options.run:
         print(json.dumps(_measure(options)))
     else:
@@ -122,7 +125,7 @@ def _table(rounds: list[dict[str, dict[str, Any]]]) -> str:
 
 def _run(name: str, options: argparse.Namespace) -> dict[str, Any] | None:
     python = sys.executable
-    if "qint8" in name:
+    if name.startswith(("sentence-transformers", "st-")):
         python = options.peer_python or python
     if name == "fastrag":
         python = options.fastrag_python
@@ -210,7 +213,7 @@ def _fastrag(options: argparse.Namespace) -> Embed:
     from fastrag.embedders import IPEXSentenceTransformersDocumentEmbedder, IPEXSentenceTransformersTextEmbedder
     from haystack import Document
 
-    model = str(options.models / "int8")
+    model = str(options.models / "fastrag")
     documents = IPEXSentenceTransformersDocumentEmbedder(model=model, batch_size=BATCH_SIZE, progress_bar=False)
     queries = IPEXSentenceTransformersTextEmbedder(model=model, progress_bar=False)
     documents.warm_up()
@@ -249,13 +252,18 @@ def _build_models(options: argparse.Namespace) -> None:
         command = [Path(sys.executable).parent / "fastrag_quant-quantize", "--model-name", options.model_name]
         command += ["--output-path", options.models / "int8", "--calibration", options.calibration]
         subprocess.run(list(map(str, command)), check=True)
-    for backend, build in {"openvino": _build_st_openvino, "onnx": _build_st_onnx}.items():
-        folder = options.models / f"st-{backend}"
-        if not folder.exists() and (not options.only or any(backend in name for name in options.only)):
-            try:
-                build(options, folder)
-            except Exception as error:  # a peer that cannot be built is left out
-                print(f"sentence-transformers {backend} left out: {error!r}", flush=True)
+    if not (options.models / "fastrag").exists():
+        _copy_for_fastrag(options.models / "int8", options.models / "fastrag")
+    for name in PEER_MODELS:
+        if not (options.models / name).exists():
+            _run(name, options)
+
+
+def _copy_for_fastrag(source: Path, folder: Path) -> None:
+    """Leave what fastRAG's own recipe leaves: its embedders take a folder with modules.json for an fp32 model."""
+    folder.mkdir()
+    for name in ("config.json", "inc_config.json", "pytorch_model.bin", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, folder)
 
 
 def _build_st_openvino(options: argparse.Namespace, folder: Path) -> None:
@@ -288,6 +296,9 @@ def _build_st_onnx(options: argparse.Namespace, folder: Path) -> None:
     model = SentenceTransformer(options.model_name, backend="onnx", device="cpu", model_kwargs={"export": True})
     model.save_pretrained(str(folder))
     export_dynamic_quantized_onnx_model(model, "avx512_vnni", str(folder))
+
+
+PEER_MODELS = {"st-openvino": _build_st_openvino, "st-onnx": _build_st_onnx}
 
 
 # Texts

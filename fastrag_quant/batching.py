@@ -21,12 +21,14 @@ class ShapePolicy:
     :param shortest: the smallest padded length.
     :param longest: the largest padded length, the embedder's max_seq_len.
     :param streams: how many batches run side by side; few texts are shared out among them.
+    :param shortest_alone: the smallest padded length of a text that comes alone, as queries do.
     """
 
     token_budget: int
     shortest: int
     longest: int
     streams: int = 1
+    shortest_alone: int = 1
 
     def padded_length(self, length: int) -> int:
         """Round a token count up to a quarter of the power of two below it, within the limits.
@@ -37,6 +39,10 @@ class ShapePolicy:
         length = max(length, 1)  # a tokenizer without special tokens makes none of an empty text
         step = max(self.shortest, 1 << max(0, (length - 1).bit_length() - 3))
         return min(-(-length // step) * step, self.longest)
+
+    def padded_length_alone(self, length: int) -> int:
+        """Round the token count of a text that comes alone."""
+        return self.padded_length(max(length, self.shortest_alone))
 
     def padded_lengths(self, longest: int | None = None) -> list[int]:
         """Return every padded length up to that of ``longest`` tokens (default: of any text)."""
@@ -83,6 +89,9 @@ def plan_batches(lengths: Sequence[int] | np.ndarray, policy: ShapePolicy, limit
     :param limit: texts per batch at the most.
     :return: batches that cover every text once.
     """
+    if len(lengths) == 1:
+        yield Batch(np.zeros(1, dtype=np.int64), policy.padded_length_alone(int(lengths[0])))
+        return
     limit = min(limit, -(-len(lengths) // policy.streams))
     order = np.argsort(-np.asarray(lengths), kind="stable")
     start = 0

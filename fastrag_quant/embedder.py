@@ -122,8 +122,9 @@ class QuantizedEmbedder:
             ranges=manifest.ranges if manifest else None,
         )
         self._engine: Engine = loaded(directory, source, self._settings, options)
-        shortest = self._settings.max_seq_len if pad_to_max else loaded.shortest
-        self._shapes = ShapePolicy(loaded.token_budget, shortest, self._settings.max_seq_len, self._engine.streams)
+        longest = self._settings.max_seq_len
+        shortest = longest if pad_to_max else loaded.shortest
+        self._shapes = ShapePolicy(loaded.token_budget, shortest, longest, self._engine.streams, loaded.shortest_alone)
 
     @property
     def settings(self) -> EmbedderSettings:
@@ -208,8 +209,8 @@ class QuantizedEmbedder:
             texts or, where the token budget takes fewer, of those.
         """
         wanted = range(1, self._settings.max_seq_len + 1) if lengths is None else lengths
-        limit = self._settings.max_seq_len
-        for length in sorted({self._shapes.padded_length(min(length, limit)) for length in wanted}):
+        padded = self._shapes.padded_length_alone if batch_size == 1 else self._shapes.padded_length
+        for length in sorted(set(map(padded, wanted))):
             shape = (self._shapes.batch_size(length, batch_size), length)
             ids = np.full(shape, self._settings.pad_token_id, dtype=np.int64)
             batch = TokenBatch(ids, np.ones_like(ids))

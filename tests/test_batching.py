@@ -74,6 +74,17 @@ def test_padding_to_the_maximum_leaves_one_length():
     assert {batch.length for batch in plan(mixed_lengths(256), one_shape)} == {256}
 
 
+def test_a_text_that_comes_alone_has_a_shortest_length_of_its_own():
+    policy = ShapePolicy(token_budget=4096, shortest=8, longest=256, shortest_alone=32)
+
+    assert [plan([length], policy)[0].length for length in (0, 9, 32, 33, 300)] == [32, 32, 32, 40, 256]
+    assert [batch.length for batch in plan([9, 9], policy)] == [16]
+
+
+def test_a_text_alone_is_never_longer_than_the_model_takes():
+    assert ShapePolicy(token_budget=4096, shortest=8, longest=20, shortest_alone=32).padded_length_alone(9) == 20
+
+
 @every_policy
 def test_the_batches_cover_every_text_once(policy: ShapePolicy):
     lengths = mixed_lengths(policy.longest)

@@ -53,11 +53,13 @@ class Engine(Protocol):
     :cvar name: what users call it.
     :cvar token_budget: the tokens per batch at which it runs best, measured.
     :cvar shortest: the smallest padded length worth a shape of its own, measured.
+    :cvar shortest_alone: the same for a text that comes alone, as queries do.
     """
 
     name: ClassVar[str]
     token_budget: ClassVar[int]
     shortest: ClassVar[int]
+    shortest_alone: ClassVar[int]
 
     def __init__(
         self, directory: Path, source: ModelSource, settings: EmbedderSettings, options: EngineOptions

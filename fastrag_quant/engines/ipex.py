@@ -35,6 +35,7 @@ class IpexEngine:
     # Throughput is flat from 2,048 tokens a batch on; more only costs memory and latency.
     token_budget: ClassVar[int] = 2048
     shortest: ClassVar[int] = 16
+    shortest_alone: ClassVar[int] = 16
 
     def __init__(
         self, directory: Path, source: ModelSource, settings: EmbedderSettings, options: EngineOptions

@@ -25,6 +25,7 @@ class TorchEngine:
     token_budget: ClassVar[int] = 8192
     # Eager PyTorch compiles nothing per shape: pad as little as possible.
     shortest: ClassVar[int] = 1
+    shortest_alone: ClassVar[int] = 1
 
     def __init__(
         self,

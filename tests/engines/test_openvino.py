@@ -37,6 +37,13 @@ def test_one_batch_and_many_give_the_same_vectors(embedder: QuantizedEmbedder, p
     assert cosines(many, one_by_one).min() > 0.999
 
 
+def test_a_query_of_any_length_gets_the_vector_that_it_gets_in_a_batch(embedder: QuantizedEmbedder):
+    queries = [" ".join(["word"] * count) for count in (0, 1, 29, 30, 31, 300)]  # the 30th fills the query shape
+    alone = np.concatenate([embedder.embed_queries([query]) for query in queries])
+
+    assert cosines(alone, embedder.embed_queries(queries)).min() > 0.999
+
+
 def test_results_do_not_share_memory_with_later_ones(embedder: QuantizedEmbedder):
     first = embedder.embed_queries(["a text"])
     copy = first.copy()
