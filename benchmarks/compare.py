@@ -2,11 +2,11 @@
 
     python benchmarks/compare.py --data DIR --calibration FILE [--rounds 3] [--json FILE] [--only NAME …]
 
-DIR is in BEIR layout. Every system runs in a process of its own, the systems in turn, `--rounds`
-times, in the environment that has it (--fastrag-python for fastRAG 3.1.2); the table holds medians
-of the rounds, and ratios are taken within a round, because the speed of a shared machine drifts.
+DIR is in BEIR layout. Every system has a process of its own, in the environment that has it
+(--peer-python, --fastrag-python), and they take turns of a few seconds each, `--rounds` times over:
+the speed of a shared machine drifts, so ratios are taken within a turn, and the table has their median.
 sentence-transformers' int8 models are built from the same calibration texts, in the environment
-that runs them (--peer-python). What an environment cannot run is left out and said so.
+that runs them. What an environment cannot run is left out and said so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -31,14 +33,16 @@ import numpy as np
 from tabulate import tabulate
 
 DOCUMENTS = 1500
+SLICES = 5
 QUERIES = 200
 RERANKED = 100
+RERANKINGS = 3
 BATCH_SIZE = 32
 SEED = 42
 
 
 def main() -> None:
-    """Run every system in turn and print one table, or run one system and print its measures as JSON."""
+    """Run every system in turn and print one table, or serve one system's measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder in BEIR layout")
     parser.add_argument("--calibration", type=Path, required=True, help=".txt or .jsonl, plain or gzipped")
@@ -49,16 +53,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, help="systems to run")
     parser.add_argument("--json", type=Path, help="write every measure of every round")
-    parser.add_argument("--run", choices=[*SYSTEMS, *PEER_MODELS, "gemm"], help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=[*SYSTEMS, GEMM], help=argparse.SUPPRESS)
+    parser.add_argument("--build", choices=PEER_MODELS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.model_name = options.model_name or _bundled_minilm()
-    if options.run == "gemm":
-        print(json.dumps({"int8_gops": _int8_gemm_gops()}))
-    elif options.run in PEER_MODELS:
-        PEER_MODELS[options.run](options, options.models / options.run)
-        print(json.dumps({"built": options.run}))
-    elif options.run:
-        print(json.dumps(_measure(options)))
+    if options.build:
+        PEER_MODELS[options.build](options, options.models / options.build)
+    elif options.serve:
+        _serve(Int8Gemm() if options.serve == GEMM else Workload(options))
     else:
         with tempfile.TemporaryDirectory() as temporary:
             options.models = options.models or Path(temporary)
@@ -67,117 +69,196 @@ def main() -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     _build_models(options)
-    rounds: list[dict[str, dict[str, Any]]] = []
-    for number in range(1, options.rounds + 1):
-        measured = {"gemm": _run("gemm", options) or {}}
+    with ExitStack() as stack:
+        systems = {}
         for name in options.only or SYSTEMS:
-            result = _run(name, options)
-            if result:
-                measured[name] = result
-                print(f"round {number}: {name}: {result['documents_per_second']:.1f} documents/s", flush=True)
-        rounds.append(measured)
-        if options.json:
-            options.json.write_text(json.dumps(rounds, indent=2) + "\n", encoding="utf-8")
-    print("\n" + _table(rounds))
+            served = stack.enter_context(Served(name, options))
+            try:
+                served.ask("start")
+            except ChildProcessError as error:
+                print(f"{name} left out: {error}", flush=True)
+            else:
+                systems[name] = served
+        gemm = stack.enter_context(Served(GEMM, options))
+        for number in range(1, options.rounds + 1):
+            for what, count in (("documents", SLICES), ("queries", 1), ("rerank", RERANKINGS), ("mixed", 1)):
+                for part in range(count):
+                    for served in systems.values():
+                        served.ask(what, part)
+            gemm.ask("gemm")
+            print(f"round {number} of {options.rounds}", flush=True)
+        for served in systems.values():
+            served.ask("peak")
+        measured = {name: served.measured for name, served in {**systems, GEMM: gemm}.items()}
+    if options.json:
+        options.json.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    print("\n" + _table(measured))
 
 
-def _table(rounds: list[dict[str, dict[str, Any]]]) -> str:
-    def typical(name: str, measure: str) -> float:
-        return median(measured[name][measure] for measured in rounds if name in measured)
+Measured = dict[str, dict[str, list[float]]]
 
-    def ratio(name: str) -> float:
-        both = [measured for measured in rounds if name in measured and BASELINE in measured]
-        if not both:
-            return float("nan")
-        return median(
-            measured[name]["documents_per_second"] / measured[BASELINE]["documents_per_second"] for measured in both
-        )
 
-    peak = typical("gemm", "int8_gops")
+def _table(measured: Measured) -> str:
+    peak = median(measured.pop(GEMM)["int8_gops"])
+    peers = [name for name in measured if not name.startswith("fastrag_quant")]
+    fastest = min(peers, key=lambda name: sum(measured[name]["documents_s"]), default=None)
     rows = [
         (
             name,
-            f"{typical(name, 'documents_per_second'):.1f}",
-            f"{ratio(name):.2f}",
-            f"{typical(name, 'tokens_per_second'):.0f}",
-            f"{typical(name, 'mixed_tokens_per_second'):.0f}",
-            " / ".join(f"{typical(name, f'query_{point}_ms'):.2f}" for point in ("p50", "p95", "p99")),
-            f"{typical(name, 'rerank_ms'):.0f}",
-            f"{typical(name, 'cold_start_s'):.1f}",
-            f"{typical(name, 'cold_start_mb'):.0f}",
-            f"{typical(name, 'peak_mb'):.0f}",
-            f"{typical(name, 'gops') / peak:.0%}",
-            f"{typical(name, 'threads'):.0f}",
+            f"{_rate(of, 'documents', 'documents_s'):.1f}",
+            _ratio(measured, BASELINE, name, "documents_s"),
+            _ratio(measured, fastest, name, "documents_s"),
+            f"{_rate(of, 'tokens', 'documents_s'):.0f}",
+            f"{_rate(of, 'mixed_tokens', 'mixed_s'):.0f}",
+            " / ".join(f"{median(of[f'query_{point}_ms']):.2f}" for point in ("p50", "p95", "p99")),
+            f"{median(of['rerank_s']) * 1000:.0f}",
+            f"{of['cold_start_s'][0]:.1f}",
+            f"{of['cold_start_mb'][0]:.0f}",
+            f"{of['peak_mb'][0]:.0f}",
+            f"{_rate(of, 'operations', 'documents_s') / 1e9 / peak:.0%}",
+            f"{of['threads'][0]:.0f}",
         )
-        for name in SYSTEMS
-        if any(name in measured for measured in rounds)
+        for name, of in measured.items()
     ]
     headers = (
-        "system", "docs/s", "x fp32", "tokens/s", "mixed\ntokens/s", "query p50 / p95 / p99 ms", "rerank\n100, ms",
-        "first\nvector s", "first\nMB", "peak\nMB", "of int8\npeak", "threads",
+        "system", "docs/s", "x fp32", "x fastest\npeer", "tokens/s", "mixed\ntokens/s", "query p50 / p95 / p99 ms",
+        "rerank\n100, ms", "first\nvector s", "first\nMB", "peak\nMB", "of int8\npeak", "threads",
     )  # fmt: skip
-    note = f"int8 GEMM peak, median of {len(rounds)} rounds: {peak:.0f} GOP/s"
-    return tabulate(rows, headers=headers, disable_numparse=True) + f"\n{note}"
+    return tabulate(rows, headers=headers, disable_numparse=True) + f"\nint8 GEMM peak: {peak:.0f} GOP/s"
+
+
+def _rate(of: dict[str, list[float]], what: str, seconds: str) -> float:
+    return sum(of[what]) / sum(of[seconds])
+
+
+def _ratio(measured: Measured, base: str | None, name: str, seconds: str) -> str:
+    """Divide within a turn, and take the median of the turns."""
+    if base not in measured:
+        return ""
+    pairs = zip(measured[base][seconds], measured[name][seconds], strict=True)
+    return f"{median(theirs / ours for theirs, ours in pairs):.2f}"
 
 
 # One process, one system
 
 
-def _run(name: str, options: argparse.Namespace) -> dict[str, Any] | None:
+class Served:
+    """A system in a process of its own, which measures one thing whenever it is asked."""
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        """Start the process; it does nothing before it is asked."""
+        self.measured: dict[str, list[float]] = defaultdict(list)
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed on exit
+        command = [*_command(name, options), "--serve", name]
+        self._process = subprocess.Popen(
+            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+        )
+
+    def ask(self, what: str, part: int = 0) -> None:
+        """Have something measured, and keep the figures.
+
+        :raises ChildProcessError: if the process failed, with its last line.
+        """
+        try:
+            print(what, part, file=self._process.stdin, flush=True)
+            while not (line := self._process.stdout.readline()).startswith("{"):
+                if not line:
+                    raise BrokenPipeError
+        except BrokenPipeError:
+            self._errors.seek(0)
+            raise ChildProcessError((self._errors.read().strip().splitlines() or ["no message"])[-1]) from None
+        for name, value in json.loads(line).items():
+            self.measured[name].append(value)
+
+    def __enter__(self) -> Served:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self._process.communicate()
+        self._errors.close()
+
+
+def _command(name: str, options: argparse.Namespace) -> list[str]:
     python = sys.executable
     if name.startswith(("sentence-transformers", "st-")):
         python = options.peer_python or python
     if name == "fastrag":
-        python = options.fastrag_python
-    if python is None:
-        return None
-    command = [python, __file__, "--run", name, "--data", options.data, "--calibration", options.calibration]
-    command += ["--model-name", options.model_name] + (["--models", options.models] if options.models else [])
-    process = subprocess.run(list(map(str, command)), capture_output=True, check=False)
-    if process.returncode:
-        reason = process.stderr.decode().strip().splitlines() or ["no message"]
-        print(f"{name} left out: {reason[-1]}", flush=True)
-        return None
-    result: dict[str, Any] = json.loads(process.stdout.decode().strip().splitlines()[-1])
-    return result
+        python = options.fastrag_python or python
+    command = [python, __file__, "--data", options.data, "--calibration", options.calibration]
+    return list(map(str, [*command, "--model-name", options.model_name, "--models", options.models]))
 
 
-def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    started = perf_counter()
-    embed = SYSTEMS[options.run](options)
-    embed(["What is the first vector?"], query=True)
-    measured = {"cold_start_s": perf_counter() - started, "cold_start_mb": _peak_megabytes()}
-    documents, queries = _documents(options.data)[:DOCUMENTS], _queries(options.data)[:QUERIES]
-    tokens = _token_counts(options.model_name, documents)
-    embed(documents[:64])
-    seconds = _seconds(lambda: embed(documents))
-    for query in queries:  # every length that queries have, twice
-        embed([query], query=True)
-        embed([query], query=True)
-    latencies = [_seconds(lambda query=query: embed([query], query=True)) * 1000 for query in queries]
-    embed(documents[:RERANKED])
-    rerank = median(_seconds(lambda: _rerank(embed, queries[0], documents[:RERANKED])) for _ in range(5))
-    mixed = _mixed(documents, queries)
-    embed(mixed[:200])
-    mixed_seconds = _seconds(lambda: embed(mixed))
-    measured |= {
-        "documents_per_second": len(documents) / seconds,
-        "tokens_per_second": sum(tokens) / seconds,
-        "mixed_tokens_per_second": sum(_token_counts(options.model_name, mixed)) / mixed_seconds,
-        "gops": _operations(tokens) / seconds / 1e9,
-        "rerank_ms": rerank * 1000,
-        "peak_mb": _peak_megabytes(),
-        "threads": len(os.sched_getaffinity(0)),
-    }
-    p50, p95, p99 = np.percentile(latencies, (50, 95, 99))
-    return measured | {"query_p50_ms": p50, "query_p95_ms": p95, "query_p99_ms": p99}
+def _serve(workload: Workload | Int8Gemm) -> None:
+    for line in sys.stdin:
+        what, part = line.split()
+        print(json.dumps(getattr(workload, what)(int(part))), flush=True)
+
+
+class Workload:
+    """What is measured of a system."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Read the texts; the system is not loaded yet."""
+        self._options = options
+        self._documents, self._queries = _documents(options.data)[:DOCUMENTS], _queries(options.data)[:QUERIES]
+
+    def start(self, _: int) -> dict[str, float]:
+        """Load the system and embed a first query; then warm it up."""
+        started = perf_counter()
+        self._embed = SYSTEMS[self._options.serve](self._options)
+        self._embed(["What is the first vector?"], query=True)
+        cold = {"cold_start_s": perf_counter() - started, "cold_start_mb": _peak_megabytes()}
+        self._embed(self._documents[:64])
+        for query in self._queries * 2:  # every length that queries have, twice
+            self._embed([query], query=True)
+        return cold | {"threads": len(os.sched_getaffinity(0))}
+
+    def documents(self, part: int) -> dict[str, float]:
+        """Embed a slice of the documents."""
+        documents = self._documents[part::SLICES]
+        tokens = _token_counts(self._options.model_name, documents)
+        return {
+            "documents_s": _seconds(lambda: self._embed(documents)),
+            "documents": len(documents),
+            "tokens": sum(tokens),
+            "operations": _operations(tokens),
+        }
+
+    def queries(self, _: int) -> dict[str, float]:
+        """Embed queries one by one."""
+        latencies = [_seconds(lambda query=query: self._embed([query], query=True)) * 1000 for query in self._queries]
+        return {f"query_p{point}_ms": np.percentile(latencies, point) for point in (50, 95, 99)}
+
+    def rerank(self, _: int) -> dict[str, float]:
+        """Embed a query and its candidates, and score them."""
+
+        def run() -> np.ndarray:
+            return self._embed(self._documents[:RERANKED]) @ self._embed(self._queries[:1], query=True)[0]
+
+        return {"rerank_s": _seconds(run)}
+
+    def mixed(self, _: int) -> dict[str, float]:
+        """Embed queries, titles and abstracts of 5 to 500 tokens, shuffled together."""
+        texts = _mixed(self._documents, self._queries)
+        tokens = sum(_token_counts(self._options.model_name, texts))
+        return {"mixed_s": _seconds(lambda: self._embed(texts)), "mixed_tokens": tokens}
+
+    def peak(self, _: int) -> dict[str, float]:
+        """Return the memory that all of it took at the most."""
+        return {"peak_mb": _peak_megabytes()}
+
+
+class Int8Gemm:
+    """int8 matrix products of the encoder's own shape on a stream per core: what there is to be had."""
+
+    def gemm(self, _: int) -> dict[str, float]:
+        """Return the most that was seen."""
+        return {"int8_gops": _int8_gemm_gops()}
 
 
 Embed = Callable[..., np.ndarray]
-
-
-def _rerank(embed: Embed, query: str, documents: list[str]) -> np.ndarray:
-    return embed(documents) @ embed([query], query=True)[0]
 
 
 def _sentence_transformers(**backend: Any) -> Callable[[argparse.Namespace], Embed]:
@@ -228,6 +309,7 @@ def _fastrag(options: argparse.Namespace) -> Embed:
     return embed
 
 
+GEMM = "int8 GEMM"
 BASELINE = "sentence-transformers fp32"
 SYSTEMS: dict[str, Callable[[argparse.Namespace], Embed]] = {
     BASELINE: _sentence_transformers(),
@@ -256,7 +338,8 @@ def _build_models(options: argparse.Namespace) -> None:
         _copy_for_fastrag(options.models / "int8", options.models / "fastrag")
     for name in PEER_MODELS:
         if not (options.models / name).exists():
-            _run(name, options)
+            command = [*_command(name, options), "--build", name]
+            subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _copy_for_fastrag(source: Path, folder: Path) -> None:
@@ -317,7 +400,6 @@ def _queries(folder: Path) -> list[str]:
 
 
 def _mixed(documents: list[str], queries: list[str]) -> list[str]:
-    """Shuffle queries, titles and abstracts of 5 to 500 tokens together."""
     titles = [document.partition(".")[0] for document in documents[:400]]
     texts = [*queries, *titles, *documents[:600]]
     random.Random(SEED).shuffle(texts)
@@ -371,7 +453,6 @@ def _operations(tokens: list[int]) -> float:
 
 
 def _int8_gemm_gops() -> float:
-    """Time int8 matrix products of the encoder's own shape, on a stream per core."""
     import openvino
     from openvino import opset13 as ops
 

