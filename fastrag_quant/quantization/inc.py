@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+# Ranges of activations from histograms: cosine 0.9926 to fp32 against 0.9914 of minimum and maximum, at the same speed
+# (all-MiniLM-L6-v2, PubMedQA, mean of three samples). Symmetric ranges gave 0.976, smooth quantization 0.78, attention
+# left in fp32 0.995 for up to a tenth of the speed.
+_RANGES_FROM_HISTOGRAMS = {".*": {"activation": {"algorithm": ["kl"]}}}
+
+
 @unchanged_random_state()
 def quantize_with_inc(
     source: ModelSource, calibration: TokenizedTexts, directory: Path, progress_bar: bool = False
@@ -44,7 +50,7 @@ def quantize_with_inc(
         # SDPA would hide the matmuls of attention from neural-compressor, which would stay in fp32.
         model = load_encoder(source, attn_implementation="eager")
     model.config._name_or_path = source.public_name  # no path of this machine in the model's config.json
-    with _private_workspace():
+    with _private_workspace(), _histograms_as_torch_takes_them():
         try:
             _quantize(model, _dataset(model, calibration), directory, progress_bar)
         except Exception as error:
@@ -70,7 +76,11 @@ def _quantize(model: PreTrainedModel, dataset: Dataset, directory: Path, progres
             # Left to itself, neural-compressor makes the rest bf16 on CPUs that have it: vectors then change with
             # the batch they are in (cosine 0.993 to the same text alone), and the result with the machine.
             quantization_config=PostTrainingQuantConfig(
-                approach="static", backend="ipex", domain="nlp", excluded_precisions=["bf16"]
+                approach="static",
+                backend="ipex",
+                domain="nlp",
+                excluded_precisions=["bf16"],
+                op_type_dict=_RANGES_FROM_HISTOGRAMS,
             ),
             calibration_dataset=dataset,
             save_directory=directory,
@@ -103,6 +113,23 @@ def _check_attention_is_quantized(directory: Path) -> None:
     if "aten::quantize_per_tensor" not in graph:
         msg = "neural-compressor wrote a model without int8 operators: its architecture is not supported by IPEX."
         raise ModelError(msg)
+
+
+@contextmanager
+def _histograms_as_torch_takes_them() -> Iterator[None]:
+    """Leave out an argument of torch's HistogramObserver that neural-compressor gives it and torch has dropped."""
+    from neural_compressor.adaptor.torch_utils import util
+
+    original = util.generate_activation_observer
+
+    def without_upsample_rate(*arguments: Any, **keywords: Any) -> dict[str, Any]:
+        return {name: value for name, value in original(*arguments, **keywords).items() if name != "upsample_rate"}
+
+    util.generate_activation_observer = without_upsample_rate
+    try:
+        yield
+    finally:
+        util.generate_activation_observer = original
 
 
 @contextmanager

@@ -127,6 +127,25 @@ def test_a_model_without_int8_operators_is_not_passed_off_as_int8(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_ranges_come_from_histograms_and_neural_compressor_is_left_as_it_was(
+    tiny_model: Path, passages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+    from neural_compressor.adaptor.torch_utils import util
+
+    histograms = []
+    forward = torch.ao.quantization.HistogramObserver.forward
+    monkeypatch.setattr(
+        torch.ao.quantization.HistogramObserver, "forward", lambda *given: histograms.append(1) or forward(*given)
+    )
+    before = util.generate_activation_observer
+
+    quantize(tiny_model, tmp_path / "int8", passages, sample_size=20, pooling="cls", engine="ipex", min_cosine=0)
+
+    assert len(histograms) >= 20
+    assert util.generate_activation_observer is before
+
+
 def test_a_model_that_takes_token_types_and_has_but_one_is_quantized_too(
     model_of: Callable[..., Path], passages: list[str], tmp_path: Path
 ):
