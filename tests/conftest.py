@@ -26,20 +26,26 @@ NEEDS = {
     "nodes": "haystack1",
     "components": "haystack",
     "components/test_fastrag.py": "fastrag",
-    "bench/test_runners.py": "ipex",
-    "bench/test_speed.py": "ipex",
     "bench/test_tracking.py": "haystack1",
     "engines/test_ipex.py": "ipex",
     "quantization/test_inc.py": "ipex",
-    "quantization/test_quantizer.py": "ipex",
-    "test_cli.py": "ipex",
-    "test_launch.py": "ipex",
-    "test_noise.py": "ipex",
 }
 
 # No environment has everything: Haystack 1 and haystack-ai exclude each other. tests/test_extras.py
 # checks that each environment has what it is for, so that nothing is left out by accident.
 collect_ignore = [name for name, extra in NEEDS.items() if missing_distributions(extra)]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the mark of single tests that not every environment can run."""
+    config.addinivalue_line("markers", "needs(extra): runs where the extra is installed")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose extra is missing."""
+    for mark in item.iter_markers("needs"):
+        if missing_distributions(mark.args[0]):
+            pytest.skip(f"needs fastrag-quant[{mark.args[0]}]")
 
 
 def pytest_report_header() -> list[str]:
@@ -107,9 +113,15 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def embedder(minilm_int8: Path) -> QuantizedEmbedder:
+def some_engine() -> str:
+    """One engine of the environment, for what any of them shows."""
+    return ENGINES[0]
+
+
+@pytest.fixture(scope="session")
+def embedder(minilm_int8: Path, some_engine: str) -> QuantizedEmbedder:
     """The int8 MiniLM on one engine of the environment, loaded."""
-    return QuantizedEmbedder(minilm_int8, ENGINES[0])
+    return QuantizedEmbedder(minilm_int8, some_engine)
 
 
 @pytest.fixture(scope="session")

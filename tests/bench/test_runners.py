@@ -13,7 +13,8 @@ from fastrag_quant.bench.runners import MODES, RunnerOptions
 from fastrag_quant.errors import InputError
 
 TEXTS = ("a short text", "the same text with a few more words in it", "another", "raise an exception", "the end")
-FP32_MODES = ("hf", "ipex", "ipex-ts")
+needs_ipex = pytest.mark.needs("ipex")
+FP32_MODES = ("hf", pytest.param("ipex", marks=needs_ipex), pytest.param("ipex-ts", marks=needs_ipex))
 
 
 def load(mode: str, model: Path, **options: object):
@@ -57,6 +58,7 @@ def test_the_vanilla_model_is_what_transformers_loads(tiny_cls_model: Path):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+@needs_ipex
 def test_torch_script_is_traced_with_all_inputs_at_the_benchmarked_shape(minilm: Path):
     import torch
 
@@ -67,23 +69,25 @@ def test_torch_script_is_traced_with_all_inputs_at_the_benchmarked_shape(minilm:
     assert {"input_ids", "attention_mask", "token_type_ids"} <= names
 
 
+@needs_ipex
 def test_torch_script_pads_texts_to_the_traced_length(tiny_cls_model: Path):
     runner = load("ipex-ts", tiny_cls_model, seq_len=24)
 
     assert runner._tokenize(list(TEXTS[:2]))["input_ids"].shape == (2, 24)
 
 
+@needs_ipex
 def test_random_tokens_give_the_same_vectors_in_every_fp32_mode(tiny_cls_model: Path):
     ids = np.random.default_rng(0).integers(1, 100, (2, 16))
     batch = TokenBatch(ids, np.ones_like(ids))
 
-    vectors = [load(mode, tiny_cls_model, random_tokens=True).run(batch) for mode in FP32_MODES]
+    vectors = [load(mode, tiny_cls_model, random_tokens=True).run(batch) for mode in ("hf", "ipex", "ipex-ts")]
 
     assert np.allclose(vectors[0], vectors[1], atol=1e-5)
     assert np.allclose(vectors[0], vectors[2], atol=1e-5)
 
 
-@pytest.mark.parametrize(("mode", "engine"), [("inc", "ipex"), ("openvino", "openvino")])
+@pytest.mark.parametrize(("mode", "engine"), [pytest.param("inc", "ipex", marks=needs_ipex), ("openvino", "openvino")])
 def test_the_int8_modes_give_the_vectors_of_their_engine(mode: str, engine: str, minilm_int8: Path):
     vectors = load(mode, minilm_int8).embed(TEXTS, 5)
 

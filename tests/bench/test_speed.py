@@ -129,6 +129,7 @@ def test_bf16_is_part_of_the_modes_name(tiny_cls_model: Path):
     assert measure_speed(str(tiny_cls_model), "hf", SpeedSettings(1, 1, 16, 0), bf16=True).mode == "hf-bf16"
 
 
+@pytest.mark.needs("ipex")
 def test_the_mode_inc_runs_int8(minilm_int8: Path, batches: list[np.ndarray]):
     result = measure_speed(str(minilm_int8), "inc", SpeedSettings(samples=4, batch_size=2, seq_len=16, warmup=1))
 
@@ -136,6 +137,7 @@ def test_the_mode_inc_runs_int8(minilm_int8: Path, batches: list[np.ndarray]):
     assert {batch.shape for batch in batches} == {(2, 16)}
 
 
+@pytest.mark.needs("ipex")
 def test_the_mode_inc_refuses_an_fp32_model(minilm: Path):
     with pytest.raises(ModelError, match="fastrag_quant-quantize"):
         measure_speed(str(minilm), "inc", SpeedSettings(1, 1, 16, 0))

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from fastrag_quant import quantize
-from fastrag_quant.quantization import inc
+from fastrag_quant.manifest import Manifest
+from fastrag_quant.quantization import inc, nncf
 from fastrag_quant.quantization.quantizer import QuantizationResult
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -88,16 +89,39 @@ def process_state() -> dict[str, Any]:
 
 
 @pytest.fixture
-def reuse_weights(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+def replace_quantizers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, Path], list[str]]], None]:
+    """Makes quantize() call a function with the engine's name and a directory, in place of the real quantizers."""
+
+    def replace(function: Callable[[str, Path], list[str]]) -> None:
+        def inc_quantizer(source: Any, calibration: Any, directory: Path, progress_bar: bool) -> list[str]:
+            return function("ipex", directory)
+
+        def nncf_quantizer(
+            source: Any, settings: Any, calibration: Any, directory: Path, progress_bar: bool
+        ) -> list[str]:
+            return function("openvino", directory)
+
+        monkeypatch.setattr(inc, "quantize_with_inc", inc_quantizer)
+        monkeypatch.setattr(nncf, "quantize_with_nncf", nncf_quantizer)
+
+    return replace
+
+
+@pytest.fixture
+def reuse_weights(replace_quantizers: Callable) -> Callable[[Path], None]:
     """Makes quantize() take its int8 weights from a directory, and spares the time of making them again."""
 
     def reuse(ready: Path) -> None:
-        def copy_weights(source: Any, calibration: Any, directory: Path, progress_bar: bool) -> list[str]:
-            for name in ("config.json", "inc_config.json", "pytorch_model.bin"):
-                shutil.copy(ready / name, directory)
-            return ["pytorch_model.bin"]
+        def copy_weights(engine: str, directory: Path) -> list[str]:
+            manifest = Manifest.read(ready)
+            assert manifest is not None
+            weights = list(manifest.engines[engine].files)
+            for name in ("config.json", "inc_config.json", *weights):
+                if (ready / name).exists():
+                    shutil.copy(ready / name, directory)
+            return weights
 
-        monkeypatch.setattr(inc, "quantize_with_inc", copy_weights)
+        replace_quantizers(copy_weights)
 
     return reuse
 
