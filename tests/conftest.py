@@ -26,7 +26,6 @@ NEEDS = {
     "nodes": "haystack1",
     "components": "haystack",
     "components/test_fastrag.py": "fastrag",
-    "bench/test_tracking.py": "haystack1",
     "engines/test_ipex.py": "ipex",
     "quantization/test_inc.py": "ipex",
 }

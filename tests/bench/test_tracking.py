@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,9 @@ def options(*arguments: str) -> argparse.Namespace:
 def runs_of(repository: Path) -> list:
     from aim import Repo
 
+    # Aim 3.28 and later read from an index, which aim up keeps.
+    aim = [Path(sys.executable).with_name("aim"), "storage", "--repo", repository]
+    subprocess.run([*aim, "reindex", "-y"], check=True, capture_output=True, cwd=repository)
     with same_loggers():
         return [collection.run for collection in Repo(str(repository)).query_runs("").iter_runs()]
 
