@@ -81,7 +81,7 @@ def _compare(options: argparse.Namespace) -> None:
                 systems[name] = served
         gemm = stack.enter_context(Served(GEMM, options))
         for number in range(1, options.rounds + 1):
-            for what, count in (("documents", SLICES), ("queries", 1), ("rerank", RERANKINGS), ("mixed", 1)):
+            for what, count in (("documents", SLICES), ("queries", SLICES), ("rerank", RERANKINGS), ("mixed", 1)):
                 for part in range(count):
                     for served in systems.values():
                         served.ask(what, part)
@@ -110,7 +110,7 @@ def _table(measured: Measured) -> str:
             _ratio(measured, fastest, name, "documents_s"),
             f"{_rate(of, 'tokens', 'documents_s'):.0f}",
             f"{_rate(of, 'mixed_tokens', 'mixed_s'):.0f}",
-            " / ".join(f"{median(of[f'query_{point}_ms']):.2f}" for point in ("p50", "p95", "p99")),
+            " / ".join(f"{latency:.2f}" for latency in np.percentile(of["query_ms"], (50, 95, 99))),
             f"{median(of['rerank_s']) * 1000:.0f}",
             f"{of['cold_start_s'][0]:.1f}",
             f"{of['cold_start_mb'][0]:.0f}",
@@ -168,7 +168,7 @@ class Served:
             self._errors.seek(0)
             raise ChildProcessError((self._errors.read().strip().splitlines() or ["no message"])[-1]) from None
         for name, value in json.loads(line).items():
-            self.measured[name].append(value)
+            self.measured[name] += value if isinstance(value, list) else [value]
 
     def __enter__(self) -> Served:
         """Return itself."""
@@ -226,10 +226,12 @@ class Workload:
             "operations": _operations(tokens),
         }
 
-    def queries(self, _: int) -> dict[str, float]:
-        """Embed queries one by one."""
-        latencies = [_seconds(lambda query=query: self._embed([query], query=True)) * 1000 for query in self._queries]
-        return {f"query_p{point}_ms": np.percentile(latencies, point) for point in (50, 95, 99)}
+    def queries(self, part: int) -> dict[str, list[float]]:
+        """Embed a slice of the queries one by one."""
+        queries = self._queries[part::SLICES]
+        return {
+            "query_ms": [_seconds(lambda query=query: self._embed([query], query=True)) * 1000 for query in queries]
+        }
 
     def rerank(self, _: int) -> dict[str, float]:
         """Embed a query and its candidates, and score them."""
