@@ -16,6 +16,7 @@ import numpy as np
 from fastrag_quant.bench.measures import average_precision, ndcg, reciprocal_rank
 from fastrag_quant.bench.quality import Scores, TextEmbedder
 from fastrag_quant.errors import InputError
+from fastrag_quant.ranking import unit
 
 _RANKS = 1000
 # Scores in memory at once.
@@ -52,8 +53,8 @@ class LocalTask:
     def score(self, queries: TextEmbedder, documents: TextEmbedder) -> list[Scores]:
         """Rank documents for every query and return the measures of MTEB: nDCG@10, or MAP and MRR@10."""
         rankings = self._rankings(
-            _unit(queries.embed_queries(list(self.queries.values()))),
-            _unit(documents.embed_documents(list(self.documents.values()))),
+            unit(queries.embed_queries(list(self.queries.values()))),
+            unit(documents.embed_documents(list(self.documents.values()))),
         )
         measures = (
             {"nDCG@10": ndcg} if self.candidates is None else {"MAP": average_precision, "MRR@10": reciprocal_rank}
@@ -164,11 +165,6 @@ def _open(path: Path) -> IO[str]:
 
 def _plain_name(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".jsonl")
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, np.finfo(np.float32).tiny)
 
 
 def _best(scores: np.ndarray) -> np.ndarray:
