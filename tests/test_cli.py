@@ -194,10 +194,14 @@ def test_random_tokens_in_int8(bench: Callable[..., tuple[str, dict]], minilm_in
     assert result["versions"][library]
 
 
-def test_real_text_in_int8(bench: Callable[..., tuple[str, dict]], minilm_int8: Path, calibration: Path):
-    printed, result = bench(minilm_int8, "openvino", "--samples", "5", "--text", str(calibration), "--no-pin-threads")
+@INT8_MODES
+def test_real_text_in_int8(
+    bench: Callable[..., tuple[str, dict]], minilm_int8: Path, calibration: Path, mode: str, library: str
+):
+    printed, result = bench(minilm_int8, mode, "--samples", "5", "--text", str(calibration), "--no-pin-threads")
 
     assert (result["input"], result["samples"]) == ("text", 5)
+    assert result["versions"][library]
     assert "5 samples of text, batch size 2" in printed
 
 
