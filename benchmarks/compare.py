@@ -60,7 +60,7 @@ def main() -> None:
     if options.build:
         PEER_MODELS[options.build](options, options.models / options.build)
     elif options.serve:
-        _serve(Int8Gemm() if options.serve == GEMM else Workload(options))
+        _serve(Workload(options))
     else:
         with tempfile.TemporaryDirectory() as temporary:
             options.models = options.models or Path(temporary)
@@ -106,8 +106,8 @@ def _table(measured: Measured) -> str:
         (
             name,
             f"{_rate(of, 'documents', 'documents_s'):.1f}",
-            _ratio(measured, BASELINE, name, "documents_s"),
-            _ratio(measured, fastest, name, "documents_s"),
+            _ratio(measured, BASELINE, name),
+            _ratio(measured, fastest, name),
             f"{_rate(of, 'tokens', 'documents_s'):.0f}",
             f"{_rate(of, 'mixed_tokens', 'mixed_s'):.0f}",
             " / ".join(f"{latency:.2f}" for latency in np.percentile(of["query_ms"], (50, 95, 99))),
@@ -131,11 +131,11 @@ def _rate(of: dict[str, list[float]], what: str, seconds: str) -> float:
     return sum(of[what]) / sum(of[seconds])
 
 
-def _ratio(measured: Measured, base: str | None, name: str, seconds: str) -> str:
+def _ratio(measured: Measured, base: str | None, name: str) -> str:
     """Divide within a turn, and take the median of the turns."""
     if base not in measured:
         return ""
-    pairs = zip(measured[base][seconds], measured[name][seconds], strict=True)
+    pairs = zip(measured[base]["documents_s"], measured[name]["documents_s"], strict=True)
     return f"{median(theirs / ours for theirs, ours in pairs):.2f}"
 
 
@@ -166,7 +166,7 @@ class Served:
                     raise BrokenPipeError
         except BrokenPipeError:
             self._errors.seek(0)
-            raise ChildProcessError((self._errors.read().strip().splitlines() or ["no message"])[-1]) from None
+            raise ChildProcessError(_last_line(self._errors.read())) from None
         for name, value in json.loads(line).items():
             self.measured[name] += value if isinstance(value, list) else [value]
 
@@ -190,7 +190,11 @@ def _command(name: str, options: argparse.Namespace) -> list[str]:
     return list(map(str, [*command, "--model-name", options.model_name, "--models", options.models]))
 
 
-def _serve(workload: Workload | Int8Gemm) -> None:
+def _last_line(errors: str) -> str:
+    return (errors.strip().splitlines() or ["no message"])[-1]
+
+
+def _serve(workload: Workload) -> None:
     for line in sys.stdin:
         what, part = line.split()
         print(json.dumps(getattr(workload, what)(int(part))), flush=True)
@@ -247,17 +251,13 @@ class Workload:
         tokens = sum(_token_counts(self._options.model_name, texts))
         return {"mixed_s": _seconds(lambda: self._embed(texts)), "mixed_tokens": tokens}
 
+    def gemm(self, _: int) -> dict[str, float]:
+        """Return how fast int8 matrix products of the encoder's own shape run: what there is to be had."""
+        return {"int8_gops": _int8_gemm_gops()}
+
     def peak(self, _: int) -> dict[str, float]:
         """Return the memory that all of it took at the most."""
         return {"peak_mb": _peak_megabytes()}
-
-
-class Int8Gemm:
-    """int8 matrix products of the encoder's own shape on a stream per core: what there is to be had."""
-
-    def gemm(self, _: int) -> dict[str, float]:
-        """Return the most that was seen."""
-        return {"int8_gops": _int8_gemm_gops()}
 
 
 Embed = Callable[..., np.ndarray]
@@ -336,16 +336,20 @@ def _build_models(options: argparse.Namespace) -> None:
         command = [Path(sys.executable).parent / "fastrag_quant-quantize", "--model-name", options.model_name]
         command += ["--output-path", options.models / "int8", "--calibration", options.calibration]
         subprocess.run(list(map(str, command)), check=True)
-    if not (options.models / "fastrag").exists():
-        _copy_for_fastrag(options.models / "int8", options.models / "fastrag")
     for name in PEER_MODELS:
         if not (options.models / name).exists():
             command = [*_command(name, options), "--build", name]
-            subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.run(command, check=False, capture_output=True, text=True)
+            if process.returncode:
+                print(f"{name} cannot be built: {_last_line(process.stderr)}", flush=True)
 
 
-def _copy_for_fastrag(source: Path, folder: Path) -> None:
+def _copy_for_fastrag(options: argparse.Namespace, folder: Path) -> None:
     """Leave what fastRAG's own recipe leaves: its embedders take a folder with modules.json for an fp32 model."""
+    source = options.models / "int8"
+    if not (source / "pytorch_model.bin").exists():
+        msg = "the int8 model has no weights for ipex"
+        raise FileNotFoundError(msg)
     folder.mkdir()
     for name in ("config.json", "inc_config.json", "pytorch_model.bin", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(source / name, folder)
@@ -383,10 +387,10 @@ def _build_st_onnx(options: argparse.Namespace, folder: Path) -> None:
     export_dynamic_quantized_onnx_model(model, "avx512_vnni", str(folder))
 
 
-PEER_MODELS = {"st-openvino": _build_st_openvino, "st-onnx": _build_st_onnx}
+PEER_MODELS = {"fastrag": _copy_for_fastrag, "st-openvino": _build_st_openvino, "st-onnx": _build_st_onnx}
 
 
-# Texts
+# Texts, read here because the peers' environments lack this package and so its readers
 
 
 def _documents(folder: Path) -> list[str]:

