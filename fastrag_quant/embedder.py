@@ -37,9 +37,6 @@ from fastrag_quant.windows import WindowEncoder
 
 logger = logging.getLogger(__name__)
 
-# A torch module and its fused kernels take two calls a shape until they run at full speed.
-_WARM_UP_CALLS = 2
-
 
 class QuantizedEmbedder:
     """A bi-encoder on a CPU. Safe to call from many threads.
@@ -213,12 +210,7 @@ class QuantizedEmbedder:
         for length in sorted(set(map(padded, wanted))):
             shape = (self._shapes.batch_size(length, batch_size), length)
             ids = np.full(shape, self._settings.pad_token_id, dtype=np.int64)
-            batch = TokenBatch(ids, np.ones_like(ids))
-            if shape[0] == 1:
-                for _ in range(_WARM_UP_CALLS):
-                    self._engine.encode(batch)
-            else:
-                list(self._engine.encode_all([batch] * (_WARM_UP_CALLS * self._engine.streams)))
+            self._engine.warm_up(TokenBatch(ids, np.ones_like(ids)))
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
         """Embed token ids as they are, without tokenization: what benchmarks time.

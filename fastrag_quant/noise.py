@@ -10,7 +10,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -47,12 +47,45 @@ _NOISY_LOGGERS = (
 )
 
 
+class _Quiet:
+    """Silence that begins with the first who asks for it and ends with the last, on whatever thread."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._asking = 0
+        self._silence = ExitStack()
+
+    def begin(self) -> None:
+        with self._changing:
+            self._asking += 1
+            if self._asking == 1:
+                self._silence.enter_context(_silence())
+
+    def end(self) -> None:
+        with self._changing:
+            self._asking -= 1
+            if self._asking == 0:
+                self._silence.close()
+
+
+_quiet = _Quiet()
+
+
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Silence the loggers and Python warnings of the libraries below, save for errors.
+    """Silence the noisy libraries' loggers and Python's warnings, save for errors; threads may overlap.
 
     The warnings are deprecations of torch's JIT and autocast interfaces that these libraries use.
     """
+    _quiet.begin()
+    try:
+        yield
+    finally:
+        _quiet.end()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

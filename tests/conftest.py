@@ -202,6 +202,9 @@ class RecordingEngine:
     def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
         return self._engine.encode_all(map(self._noted, batches))
 
+    def warm_up(self, batch: TokenBatch) -> None:
+        self._engine.warm_up(self._noted(batch))
+
     def _noted(self, batch: TokenBatch) -> TokenBatch:
         self.shapes.append(batch.shape)
         return batch

@@ -133,6 +133,22 @@ def test_python_warnings_are_silenced_inside_and_shown_outside():
     assert [str(warning.message) for warning in seen] == ["outside"]
 
 
+def test_silence_lasts_until_the_last_thread_that_asked_for_it():
+    logger = logging.getLogger("neural_compressor")
+    before = logger.level
+    filters = list(warnings.filters)
+    first, second = quiet_logs(), quiet_logs()
+
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)  # out of the order in which one thread could leave
+    assert logger.level == logging.ERROR
+    second.__exit__(None, None, None)
+
+    assert logger.level == before
+    assert warnings.filters == filters
+
+
 def test_the_package_logs_as_it_did_inside(caplog: pytest.LogCaptureFixture):
     with quiet_logs():
         logging.getLogger("fastrag_quant.embedder").warning("3 of 5 texts were cut")

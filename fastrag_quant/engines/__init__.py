@@ -80,6 +80,9 @@ class Engine(Protocol):
         """Yield the vectors of each of many batches, in order, at the highest throughput."""
         ...
 
+    def warm_up(self, batch: TokenBatch) -> None:
+        """Run a batch wherever one of its shape may run later, so that nothing is left to compile then."""
+
     @property
     def streams(self) -> int:
         """How many batches :meth:`encode_all` runs side by side."""

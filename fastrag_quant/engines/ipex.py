@@ -5,6 +5,8 @@ TorchScript is a program, not just weights: load directories that you trust.
 
 from __future__ import annotations
 
+import inspect
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -56,10 +58,11 @@ class IpexEngine:
                 self._module = self._threads.run(_load_int8, directory)
             else:
                 self._module = self._threads.run(_load_fp32, source, options)
+            self._input_names = _input_names(self._module)
+            self.warm_up(self._smallest_batch())
         except Exception as error:
             msg = f"IPEX cannot load {source.name} ({error}). Was it quantized with --engine ipex, for these versions?"
             raise ModelError(msg) from error
-        self._input_names = _input_names(self._module)
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
         """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
@@ -68,6 +71,10 @@ class IpexEngine:
     def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
         """Yield the vectors of each batch, in order, with a stream per core."""
         return self._threads.map(self._forward, batches)
+
+    def warm_up(self, batch: TokenBatch) -> None:
+        """Run a batch on every stream."""
+        self._threads.warm_up(self._forward, batch)
 
     @property
     def streams(self) -> int:
@@ -90,6 +97,37 @@ class IpexEngine:
         hidden = outputs["last_hidden_state"] if isinstance(outputs, dict) else outputs[0]
         return pool(hidden, mask, self._settings)
 
+    def _smallest_batch(self) -> TokenBatch:
+        ids = np.full((1, min(self.shortest, self._settings.max_seq_len)), self._settings.pad_token_id)
+        return TokenBatch(ids, np.ones_like(ids))
+
+
+class _ProgramOfEachThread:
+    """Int8 TorchScript, copied for every thread that calls it; the copies share their weights.
+
+    IPEX's fused kernels write to fields of their own whenever a thread first meets a shape, while
+    other threads read them: two threads that run one program now and then crash the process.
+    """
+
+    def __init__(self, program: torch.jit.ScriptModule) -> None:
+        self.input_names = {name.debugName().split(".")[0] for name in program.graph.inputs()} - {"self"}
+        self._program = program
+        self._own = threading.local()
+
+    def __call__(self, **inputs: torch.Tensor) -> Any:
+        if not hasattr(self._own, "program"):
+            self._own.program = self._copy(inputs)
+        return self._own.program(**inputs)
+
+    def _copy(self, inputs: dict[str, torch.Tensor]) -> torch.jit.ScriptModule:
+        import torch
+
+        with quiet_logs():
+            program = torch.jit.freeze(self._program, optimize_numerics=False)  # frozen already: a plain copy
+            for _ in range(2):  # the second call fuses, with warnings that IPEX's means are deprecated
+                program(**inputs)
+        return program
+
 
 def _check_int8_torchscript(directory: Path, name: str) -> None:
     # Without this flag, IPEXModel would quietly convert the weights as they are and run fp32.
@@ -106,13 +144,13 @@ def _check_int8_torchscript(directory: Path, name: str) -> None:
 
 
 @unchanged_random_state()
-def _load_int8(directory: Path) -> torch.jit.ScriptModule:
+def _load_int8(directory: Path) -> _ProgramOfEachThread:
     import_quietly("optimum.intel.ipex")
     from optimum.intel import IPEXModel
 
     with quiet_logs():
         # The TorchScript module itself: IPEXModel's call hides the first error behind a second run.
-        return IPEXModel.from_pretrained(directory).model
+        return _ProgramOfEachThread(IPEXModel.from_pretrained(directory, warmup=False).model)
 
 
 def _load_fp32(source: ModelSource, options: EngineOptions) -> torch.nn.Module:
@@ -129,10 +167,6 @@ def _load_fp32(source: ModelSource, options: EngineOptions) -> torch.nn.Module:
 
 
 def _input_names(module: Any) -> set[str]:
-    import inspect
-
-    import torch
-
-    if isinstance(module, torch.jit.ScriptModule):
-        return {name.debugName().split(".")[0] for name in module.graph.inputs()} - {"self"}
+    if isinstance(module, _ProgramOfEachThread):
+        return module.input_names
     return set(inspect.signature(module.forward).parameters)

@@ -104,6 +104,13 @@ class OpenVinoEngine:
                 request.wait()
                 requests.give_back(request)
 
+    def warm_up(self, batch: TokenBatch) -> None:
+        """Run a single text as queries are run, and a larger batch on every stream."""
+        if batch.shape[0] == 1:
+            self.encode(batch)
+        else:
+            list(self.encode_all([batch] * (self.streams * _AHEAD)))
+
     @property
     def streams(self) -> int:
         """How many batches run side by side."""

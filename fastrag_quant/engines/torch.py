@@ -52,6 +52,10 @@ class TorchEngine:
         """Yield the vectors of each batch, in order, with a stream per core."""
         return self._threads.map(self._forward, batches)
 
+    def warm_up(self, batch: TokenBatch) -> None:
+        """Run a batch on every stream."""
+        self._threads.warm_up(self._forward, batch)
+
     @property
     def streams(self) -> int:
         """How many batches run side by side."""

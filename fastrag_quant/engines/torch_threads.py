@@ -71,6 +71,24 @@ class TorchThreads:
             for future in pending:
                 future.cancel()
 
+    def warm_up(self, function: Callable[[Input], Any], value: Input) -> None:
+        """Call a function on every stream, twice: what torch compiles is at full speed after two calls."""
+        all_done = threading.Barrier(self.count)  # holds each stream until every other has its call
+
+        def call(_: int) -> None:
+            try:
+                for _ in range(2):
+                    function(value)
+            finally:
+                all_done.wait()
+
+        with self._warming_up:
+            list(self.map(call, range(self.count)))
+
+    @cached_property
+    def _warming_up(self) -> threading.Lock:
+        return threading.Lock()  # two at once would each hold streams that the other waits for
+
     @cached_property
     def _streams(self) -> ThreadPoolExecutor:
         streams = ThreadPoolExecutor(self.count, thread_name_prefix="fastrag_quant-stream")
@@ -94,6 +112,7 @@ def _forget_threads() -> None:
     """Start new threads when next needed: a forked child, as of a preloading web server, has none of its parent's."""
     for threads in _running.values():
         threads.__dict__.pop("_streams", None)
+        threads.__dict__.pop("_warming_up", None)
 
 
 os.register_at_fork(after_in_child=_forget_threads)

@@ -7,7 +7,9 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +59,42 @@ def test_one_batch_and_many_give_the_same_vectors(embedder: QuantizedEmbedder, t
 
     assert cosines(one_batch, many[:4]).min() > 0.99
     assert cosines(many[:1].repeat(64, axis=0), many).min() > 0.99
+
+
+@pytest.fixture
+def program_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Any, tuple[int, ...]]]:
+    """The thread, the TorchScript program and the shape of each of its calls."""
+    import torch
+
+    calls: list[tuple[int, Any, tuple[int, ...]]] = []
+    call = torch.jit.ScriptModule.__call__
+
+    def noted(program: Any, **inputs: Any) -> Any:
+        calls.append((threading.get_ident(), program, tuple(inputs["input_ids"].shape)))
+        return call(program, **inputs)
+
+    monkeypatch.setattr(torch.jit.ScriptModule, "__call__", noted)
+    return calls
+
+
+def test_no_two_threads_run_one_int8_program(minilm_int8: Path, texts: list[str], program_calls: list):
+    with QuantizedEmbedder(minilm_int8, "ipex", threads=3) as embedder:
+        embedder.embed_documents(texts * 8, batch_size=2)
+
+    threads_of: dict[int, set[int]] = {}
+    for thread, program, _ in program_calls:
+        threads_of.setdefault(id(program), set()).add(thread)
+    assert len(threads_of) == 3
+    assert all(len(threads) == 1 for threads in threads_of.values())
+
+
+def test_warming_up_leaves_no_stream_a_shape_to_compile(minilm_int8: Path, program_calls: list):
+    with QuantizedEmbedder(minilm_int8, "ipex", threads=3) as embedder:
+        embedder.warm_up(lengths=[16, 32])
+        warmed = {(thread, shape) for thread, _, shape in program_calls}
+
+    assert {shape for _, shape in warmed} == {(1, 16), (1, 32)}
+    assert len(warmed) == 3 * 2
 
 
 def test_weights_that_are_no_torchscript_are_named(minilm_int8: Path, tmp_path: Path):

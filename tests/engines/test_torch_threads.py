@@ -152,6 +152,32 @@ def test_many_callers_share_the_threads(threads: TorchThreads):
         assert list(callers.map(call, range(64))) == [[number] * 3 for number in range(64)]
 
 
+# Warming up
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_warming_up_reaches_every_stream(count: int):
+    called: list[threading.Thread] = []
+    threads = TorchThreads(count, pin=False)
+
+    threads.warm_up(lambda _: called.append(threading.current_thread()), None)
+
+    assert len(set(called)) == count
+    assert all(called.count(thread) == 2 for thread in called)
+
+
+def test_two_callers_may_warm_up_at_once(threads: TorchThreads):
+    with ThreadPoolExecutor(8) as callers:
+        results = [callers.submit(threads.warm_up, abs, -1) for _ in range(8)]
+        assert [result.result(timeout=30) for result in results] == [None] * 8
+
+
+def test_a_failure_while_warming_up_comes_back_and_holds_no_stream(threads: TorchThreads):
+    with pytest.raises(RuntimeError, match="out of memory"):
+        threads.warm_up(fail, None)
+    assert list(threads.map(abs, [-1, -2])) == [1, 2]
+
+
 # Sharing
 
 
