@@ -20,6 +20,7 @@ from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.batching import TokenBatch
 from fastrag_quant.engines import ENGINE_KINDS, Engine
 from fastrag_quant.extras import missing_distributions
+from fastrag_quant.quantization import inference_precision
 
 # What tests more than this package's own dependencies, and the extra that it needs.
 NEEDS = {
@@ -99,6 +100,14 @@ def minilm_int8(minilm: Path, passages: list[str], tmp_path_factory: pytest.Temp
     directory = tmp_path_factory.mktemp("models") / "minilm-int8"
     quantize(minilm, directory, passages, sample_size=40)
     return directory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_precision_by_speed() -> Iterator[None]:
+    """Keep what OpenVINO computes in from depending on how fast a run happened to be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference_precision, "_WORTHWHILE", float("inf"))
+        yield
 
 
 # The engines that quantize in this environment. Tests name the one they use: "auto" takes the faster.

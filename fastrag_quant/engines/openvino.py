@@ -21,18 +21,16 @@ from fastrag_quant.source import ModelSource
 from fastrag_quant.system import usable_cores
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, InferRequest, Model
+    from openvino import CompiledModel, Core, InferRequest, Model
 
 IR_NAME = "openvino_model.xml"
 WEIGHTS_NAME = "openvino_model.bin"
 
+# Where an IR says what :mod:`fastrag_quant.quantization.inference_precision` found best for what is not int8.
+PRECISION_KEY = "inference_precision"
+
 # Batches handed to each stream ahead of its results: one to run, one to follow without a gap.
 _AHEAD = 2
-
-# bf16 for what is not int8, OpenVINO's own choice where a CPU has it, gained nothing on AVX512-BF16
-# (18,000 tokens a second against 18,800 of f32, batches of 8 by 256) and costs fidelity.
-_PRECISION = "f32"
-
 
 # What is compiled of a model: "query" for one text of the commonest length, "latency" for one batch of any
 # shape, "throughput" for many. A change of shape costs OpenVINO 0.5 ms, a third of a query of
@@ -73,6 +71,8 @@ class OpenVinoEngine:
             msg = f"OpenVINO cannot read the model in {source.name} ({error}). Was it quantized with --engine openvino?"
             raise ModelError(msg) from error
         _check_graph_settings(self._model, source.name, settings)
+        wanted = _info(self._model, PRECISION_KEY)
+        self._precision = wanted if wanted in inference_precisions(self._core) else "f32"
         _running.add(self)
 
     def encode(self, batch: TokenBatch) -> np.ndarray:
@@ -155,7 +155,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
             "NUM_STREAMS": self.streams if throughput else 1,
             "INFERENCE_NUM_THREADS": self.streams,
-            "INFERENCE_PRECISION_HINT": _PRECISION,
+            "INFERENCE_PRECISION_HINT": self._precision,
             "ENABLE_CPU_PINNING": self._options.pin_threads,
         }
         return self._core.compile_model(model, "CPU", properties)
@@ -225,8 +225,7 @@ def _check_graph_settings(model: Model, name: str, settings: EmbedderSettings) -
     """Compare what the graph does after the encoder with what the caller wants."""
     wanted = graph_settings(settings)
     for key, value in wanted.items():
-        path = ["fastrag_quant", key]
-        found = str(model.get_rt_info(path).value) if model.has_rt_info(path) else None
+        found = _info(model, key)
         if found is None:
             msg = f"The OpenVINO model in {name} was not made by this package: quantize it with --engine openvino."
             raise ModelError(msg)
@@ -236,6 +235,20 @@ def _check_graph_settings(model: Model, name: str, settings: EmbedderSettings) -
                 f"leave it as it is, or quantize the fp32 model again for {value}."
             )
             raise ModelError(msg)
+
+
+def inference_precisions(core: Core) -> list[str]:
+    """Return what this CPU may compute in where a model is not int8, "f32" first.
+
+    f16 is left out: OpenVINO 2026.4 compiles for more than ten minutes where a CPU has it.
+    """
+    return ["f32", *(["bf16"] if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else [])]
+
+
+def _info(model: Model, key: str) -> str | None:
+    """Read what this package wrote into an IR, or None where it did not."""
+    path = ["fastrag_quant", key]
+    return str(model.get_rt_info(path).value) if model.has_rt_info(path) else None
 
 
 def graph_settings(settings: EmbedderSettings) -> dict[str, str]:

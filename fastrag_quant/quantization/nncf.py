@@ -13,11 +13,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from fastrag_quant.batching import TokenBatch, pad
-from fastrag_quant.engines.openvino import IR_NAME, WEIGHTS_NAME, graph_settings
+from fastrag_quant.engines.openvino import IR_NAME, PRECISION_KEY, WEIGHTS_NAME, graph_settings
 from fastrag_quant.engines.torch_loading import load_encoder
 from fastrag_quant.engines.torch_pooling import pooled
 from fastrag_quant.errors import ModelError
 from fastrag_quant.noise import import_quietly, quiet_logs, without_telemetry
+from fastrag_quant.quantization.inference_precision import choose_inference_precision
 from fastrag_quant.random_state import unchanged_random_state
 from fastrag_quant.settings import EmbedderSettings
 from fastrag_quant.source import ModelSource
@@ -57,7 +58,8 @@ def quantize_with_nncf(
         except Exception as error:
             msg = f"NNCF cannot quantize {source.name} ({error})."
             raise ModelError(msg) from error
-        for key, value in graph_settings(settings).items():
+        precision = choose_inference_precision(model, [_inputs(batch) for batch in batches])
+        for key, value in {**graph_settings(settings), PRECISION_KEY: precision}.items():
             model.set_rt_info(value, ["fastrag_quant", key])
         openvino.save_model(model, directory / IR_NAME, compress_to_fp16=False)
     return [IR_NAME, WEIGHTS_NAME]
