@@ -105,7 +105,7 @@ def quantize(
     :raises MissingExtraError: if what quantizes for the engine is not installed.
     """
     engines = _engines(engine)
-    _check_numbers(sample_size, min_cosine)
+    _check_arguments(sample_size, min_cosine, overwrite)
     output = Path(output_path).expanduser()
     check_output(output, overwrite)
     overrides = SettingsOverrides(
@@ -159,12 +159,15 @@ def _extra_of(engine: str) -> str:
     return extra
 
 
-def _check_numbers(sample_size: int, min_cosine: float) -> None:
+def _check_arguments(sample_size: int, min_cosine: float, overwrite: bool) -> None:
     if not isinstance(sample_size, int) or isinstance(sample_size, bool) or sample_size < 1:
         msg = f"sample_size must be a whole number of at least 1, not {sample_size!r}."
         raise InputError(msg)
     if not isinstance(min_cosine, int | float) or not 0 <= min_cosine <= 1:
         msg = f"min_cosine must be between 0 and 1, not {min_cosine!r}."
+        raise InputError(msg)
+    if not isinstance(overwrite, bool):
+        msg = f"overwrite must be true or false, not {overwrite!r} (Haystack 1 makes text of environment variables)."
         raise InputError(msg)
 
 

@@ -348,6 +348,16 @@ def test_overwriting_takes_an_empty_directory(
     assert quantize_tiny(tiny_model, output, passages, overwrite=True).directory == output
 
 
+@pytest.mark.parametrize("overwrite", ["false", "true", 1, None])
+def test_what_is_no_yes_or_no_overwrites_nothing(
+    tiny_model: Path, old: Path, passages: list[str], overwrite: Any, quantize_tiny: Callable
+):
+    with pytest.raises(InputError, match="overwrite must be true or false"):
+        quantize_tiny(tiny_model, old, passages, overwrite=overwrite)
+
+    assert (old / "notes.txt").exists()
+
+
 @pytest.mark.parametrize("what", ["file", "directory"])
 def test_overwriting_never_touches_what_this_package_did_not_write(
     tiny_model: Path,
