@@ -65,7 +65,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
             model's dimension, instead of embedding its text. For documents that a retriever with
             the same model and prompts embedded, from a store with return_embedding.
         :param max_seq_len: tokens per text at the most; None is the model's own limit.
-        :param engine: "auto", "ipex", or "torch" for an fp32 model as it is.
+        :param engine: "auto", "openvino", "ipex", or "torch" for an fp32 model as it is.
         :param threads: cores to use; None is all usable ones.
         :param pin_threads: bind the inference threads, and no others, to a core each.
         :param bf16: run fp32 weights in bfloat16 (engine "torch").

@@ -62,7 +62,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         :param query_prompt: prefix of queries; None is the model's own, "" is none.
         :param document_prompt: prefix of documents; None is the model's own, "" is none.
         :param pad_to_max: pad every text to max_seq_len.
-        :param engine: "auto", "ipex", or "torch" for an fp32 model as it is.
+        :param engine: "auto", "openvino", "ipex", or "torch" for an fp32 model as it is.
         :param threads: cores to use; None is all usable ones.
         :param pin_threads: bind the inference threads, and no others, to a core each.
         :param bf16: run fp32 weights in bfloat16 (engine "torch").
