@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastrag_quant.engines.openvino import inference_precisions
+from fastrag_quant.ranking import unit
 
 if TYPE_CHECKING:
     import openvino
@@ -35,11 +35,11 @@ def choose_inference_precision(model: openvino.Model, inputs: list[dict[str, np.
         return "f32"
     vectors: dict[str, np.ndarray] = {}
     seconds = dict.fromkeys(candidates, float("inf"))
-    embed = {name: _embedding_in(core, model, name) for name in candidates}
+    compiled = {name: _compiled(core, model, name) for name in candidates}
     for _ in range(_ROUNDS):
         for name in candidates:
             started = perf_counter()
-            vectors[name] = np.concatenate([embed[name](one) for one in inputs])
+            vectors[name] = np.concatenate([compiled[name](one)[0] for one in inputs])
             seconds[name] = min(seconds[name], perf_counter() - started)
     cosines = {name: _mean_cosine(vectors["f32"], vectors[name]) for name in candidates}
     return best_precision(seconds, cosines)
@@ -57,19 +57,9 @@ def best_precision(seconds: dict[str, float], cosines: dict[str, float]) -> str:
     return min(worthwhile, key=seconds.__getitem__, default="f32")
 
 
-def _embedding_in(
-    core: openvino.Core, model: openvino.Model, precision: str
-) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-    request = core.compile_model(model, "CPU", properties).create_infer_request()
-
-    def embed(inputs: dict[str, np.ndarray]) -> np.ndarray:
-        vectors: np.ndarray = request.infer(inputs)[0]
-        return vectors
-
-    return embed
+def _compiled(core: openvino.Core, model: openvino.Model, precision: str) -> openvino.CompiledModel:
+    return core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision})
 
 
 def _mean_cosine(left: np.ndarray, right: np.ndarray) -> float:
-    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(np.mean(np.sum(left * right, axis=1) / np.maximum(lengths, np.finfo(np.float32).tiny)))
+    return float(np.mean(np.sum(unit(left) * unit(right), axis=1)))

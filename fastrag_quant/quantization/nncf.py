@@ -55,10 +55,10 @@ def quantize_with_nncf(
 
         try:
             model = _quantize(_convert(encoder, settings, calibration), batches, progress_bar)
+            precision = choose_inference_precision(model, [_inputs(batch) for batch in batches])
         except Exception as error:
             msg = f"NNCF cannot quantize {source.name} ({error})."
             raise ModelError(msg) from error
-        precision = choose_inference_precision(model, [_inputs(batch) for batch in batches])
         for key, value in {**graph_settings(settings), PRECISION_KEY: precision}.items():
             model.set_rt_info(value, ["fastrag_quant", key])
         openvino.save_model(model, directory / IR_NAME, compress_to_fp16=False)
