@@ -22,7 +22,7 @@ from haystack import Document, Pipeline
 from tabulate import tabulate
 
 from fastrag_quant import QuantizedDocumentEmbedder
-from fastrag_quant.lazy import LazyEmbedder
+from fastrag_quant.shared import LazyEmbedder
 
 DOCUMENTS = 1500
 

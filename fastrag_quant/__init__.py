@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from fastrag_quant.extras import is_installed
+from fastrag_quant.host.extras import is_installed
 
 __version__ = version("fastrag-quant")
 

@@ -1,10 +1,25 @@
-"""Checks of what Haystack's nodes and components are given."""
+"""Checks of arguments: each error names the argument, what was given and what is expected."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastrag_quant.errors import InputError, InputTypeError
+
+
+def check_whole_number(value: Any, name: str, least: int = 1, none: str | None = None) -> None:
+    """Raise where something is not a whole number of at least ``least``.
+
+    :param name: of the argument, for the message.
+    :param none: what None means, where it is allowed.
+    :raises InputError: for smaller numbers and other types.
+    """
+    if value is None and none:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        or_none = f" or None ({none})" if none else ""
+        msg = f"{name} must be a whole number of at least {least}{or_none}, not {value!r}."
+        raise InputError(msg)
 
 
 def check_list(given: Any, of_what: str, receiver: str) -> None:
@@ -35,13 +50,3 @@ def check_documents(documents: Any, document_class: type, receiver: str, hint: s
         return
     msg = f"{receiver} expects a list of Documents{given}. {hint}".strip()
     raise InputTypeError(msg)
-
-
-def check_top_k(top_k: int, receiver: str) -> None:
-    """Raise where top_k is not a positive number.
-
-    :raises InputError: for zero, negative numbers and other types.
-    """
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-        msg = f"{receiver}: top_k must be a whole number of at least 1, not {top_k!r}."
-        raise InputError(msg)

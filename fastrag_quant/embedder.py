@@ -11,29 +11,17 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from fastrag_quant.batching import ShapePolicy, TokenBatch
-from fastrag_quant.defaults import DEFAULTS
-from fastrag_quant.engines import (
-    ENGINE_KINDS,
-    Engine,
-    EngineOptions,
-    check_engine_name,
-    engine_class,
-    installed_engines,
-)
-from fastrag_quant.errors import InputError, MissingExtraError, ModelError
-from fastrag_quant.manifest import Manifest
-from fastrag_quant.output import output_form
-from fastrag_quant.settings import (
-    EmbedderSettings,
-    SettingsOverrides,
-    override,
-    position_limit,
-    settings_from_files,
-)
-from fastrag_quant.source import METADATA_PATTERNS, ModelSource
-from fastrag_quant.tokenization import TextTokenizer
-from fastrag_quant.windows import WindowEncoder
+from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
+from fastrag_quant.engines import Engine, EngineKind
+from fastrag_quant.engines.choice import choose_engine
+from fastrag_quant.errors import ModelError
+from fastrag_quant.model.manifest import Manifest
+from fastrag_quant.model.settings import EmbedderSettings, SettingsOverrides, override, position_limit, settings_from_files
+from fastrag_quant.model.source import METADATA_PATTERNS
+from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
+from fastrag_quant.vectors.output import output_form
+from fastrag_quant.vectors.streaming import WindowEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -50,20 +38,19 @@ class QuantizedEmbedder:
     def __init__(
         self,
         model: str | Path,
-        engine: str = DEFAULTS.engine,
+        engine: str = EmbedderConfig.engine,
         pooling: str | None = None,
         max_seq_len: int | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         *,
         normalize: bool | None = None,
+        dtype: str | None = None,
+        truncate_dim: int | None = None,
+        precision: str = EmbedderConfig.precision,
         pad_to_max: bool = False,
         threads: int | None = None,
         pin_threads: bool = False,
-        bf16: bool = False,
-        int8: bool = True,
-        truncate_dim: int | None = None,
-        precision: str = DEFAULTS.precision,
         verify_hashes: bool = False,
         revision: str | None = None,
         token: str | bool | None = None,
@@ -83,8 +70,8 @@ class QuantizedEmbedder:
         :param threads: cores to use; None is all usable ones.
         :param pin_threads: bind the inference threads, and no others, to a core each. For a
             process that has its cores for itself; several such processes would share cores.
-        :param bf16: run fp32 weights in bfloat16 auto-mixed precision (int8=False or engine "torch").
-        :param int8: False runs the fp32 weights of a model that is not quantized.
+        :param dtype: "int8", or "float32" or "bfloat16" for the fp32 weights of a model that is not quantized;
+            None is float32 with the engine torch and int8 with every other.
         :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
         :param precision: "float32", or a form of vectors for stores that take it: "int8" and "uint8"
             by the ranges that quantization measured, "binary" and "ubinary" of one bit a dimension.
@@ -97,31 +84,58 @@ class QuantizedEmbedder:
         :raises MissingExtraError: if the engine is not installed.
         :raises UnsupportedCpuError: if the engine would crash on this CPU.
         """
-        check_engine_name(engine)
-        overrides = SettingsOverrides(pooling, normalize, max_seq_len, query_prompt, document_prompt)
-        options = EngineOptions(bf16, int8 and engine != "torch", threads, pin_threads)
-        source = ModelSource(str(model), revision, token, local_files_only)
-        directory = source.fetch(METADATA_PATTERNS)
+        self._load(
+            EmbedderConfig(
+                model,
+                engine,
+                pooling,
+                max_seq_len,
+                query_prompt,
+                document_prompt,
+                normalize=normalize,
+                dtype=dtype,
+                truncate_dim=truncate_dim,
+                precision=precision,
+                pad_to_max=pad_to_max,
+                threads=threads,
+                pin_threads=pin_threads,
+                verify_hashes=verify_hashes,
+                revision=revision,
+                token=token,
+                local_files_only=local_files_only,
+            )
+        )
+
+    @classmethod
+    def from_config(cls, config: EmbedderConfig, kind: EngineKind | None = None) -> QuantizedEmbedder:
+        """Load a model as a configuration says.
+
+        :param kind: the engine that runs it, in place of the one that the configuration leads to.
+        :raises FastragQuantError: as the constructor.
+        """
+        embedder = cls.__new__(cls)
+        embedder._load(config, kind)
+        return embedder
+
+    def _load(self, config: EmbedderConfig, kind: EngineKind | None = None) -> None:
+        source = config.source
+        directory = source.fetch()
         manifest = Manifest.read(directory)
-        name = _choose_engine(engine, manifest)
-        self._settings = _resolve_settings(directory, source.name, manifest, overrides)
-        self._tokenizer = TextTokenizer(directory, self._settings.max_seq_len)
-        loaded = engine_class(name)
-        directory = source.fetch((*METADATA_PATTERNS, *ENGINE_KINDS[name].weights))
-        if manifest and options.int8:
-            check = manifest.check_hashes if verify_hashes else manifest.check_sizes
-            check(directory, name)
+        kind = kind or choose_engine(config, directory, manifest).kind
+        self._settings = _resolve_settings(directory, source.name, manifest, config.overrides)
         self._form = output_form(
             self._settings.dimension,
-            truncate_dim,
-            precision,
+            config.truncate_dim,
+            config.precision,
             normalize=self._settings.normalize,
             ranges=manifest.ranges if manifest else None,
         )
-        self._engine: Engine = loaded(directory, source, self._settings, options)
-        longest = self._settings.max_seq_len
-        shortest = longest if pad_to_max else loaded.shortest
-        self._shapes = ShapePolicy(loaded.token_budget, shortest, longest, self._engine.streams, loaded.shortest_alone)
+        self._tokenizer = TextTokenizer(directory, self._settings.max_seq_len)
+        engine_class = kind.load()
+        if config.computes_in is Dtype.INT8:
+            directory = source.fetch((*METADATA_PATTERNS, *kind.weights))
+            _check_weights(directory, source.name, kind, manifest, config.verify_hashes)
+        self._engine: Engine = engine_class(directory, self._settings, config)
 
     @property
     def settings(self) -> EmbedderSettings:
@@ -206,23 +220,19 @@ class QuantizedEmbedder:
             texts or, where the token budget takes fewer, of those.
         """
         wanted = range(1, self._settings.max_seq_len + 1) if lengths is None else lengths
-        padded = self._shapes.padded_length_alone if batch_size == 1 else self._shapes.padded_length
-        for length in sorted(set(map(padded, wanted))):
-            shape = (self._shapes.batch_size(length, batch_size), length)
-            ids = np.full(shape, self._settings.pad_token_id, dtype=np.int64)
-            self._engine.warm_up(TokenBatch(ids, np.ones_like(ids)))
+        self._engine.warm_up(wanted, batch_size)
 
-    def encode(self, batch: TokenBatch) -> np.ndarray:
+    def encode(self, tokens: RaggedTokens) -> np.ndarray:
         """Embed token ids as they are, without tokenization: what benchmarks time.
 
-        :param batch: arrays of shape (batch size, padded length).
-        :return: float32 of shape (batch size, dimension).
+        :return: float32 of shape (texts, dimension).
         """
-        return self._engine.encode(batch)
+        return self._engine.encode(tokens)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return how many tokens embedding these texts runs through the model, padding not counted."""
-        return int(self._tokenizer(texts).lengths.sum())
+        tokens, _ = self._tokenizer(texts)
+        return len(tokens.ids)
 
     @property
     def vocabulary_size(self) -> int:
@@ -246,9 +256,8 @@ class QuantizedEmbedder:
 
     def _embed(self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool) -> Iterator[np.ndarray]:
         """Yield the vectors of consecutive texts, a window at a time."""
-        _check_batch_size(batch_size)
-        settings = self._settings
-        encoder = WindowEncoder(self._tokenizer, self._engine, self._shapes, settings.pad_token_id, settings.dimension)
+        check_whole_number(batch_size, "batch_size")
+        encoder = WindowEncoder(self._tokenizer, self._engine, self._settings.dimension)
         total = len(texts) if isinstance(texts, Sequence) else None
         count = truncated = 0
         with tqdm(total=total, desc="Embedding", unit=" texts", disable=not progress_bar) as progress:
@@ -258,7 +267,7 @@ class QuantizedEmbedder:
                 yield self._form.apply(window.vectors)
         if truncated:
             logger.warning(
-                "%d of %d texts were longer than %d tokens and were cut.", truncated, count, settings.max_seq_len
+                "%d of %d texts were longer than %d tokens and were cut.", truncated, count, self._settings.max_seq_len
             )
 
     def _joined(self, windows: Iterator[np.ndarray]) -> np.ndarray:
@@ -279,24 +288,6 @@ class _ClosedEngine:
         raise ModelError(msg)
 
 
-def _choose_engine(engine: str, manifest: Manifest | None) -> str:
-    """Return the engine to run, from the caller's wish, the manifest and what is installed."""
-    if engine == "torch":
-        return engine
-    built = list(manifest.engines) if manifest else ["ipex"]
-    if engine != "auto":
-        if manifest and engine not in built:
-            msg = f"The model directory holds no weights for the {engine} engine, only for {', '.join(built)}."
-            raise ModelError(msg)
-        return engine
-    installed = [name for name in installed_engines() if name in built]
-    if installed:
-        return manifest.fastest(installed) if manifest else installed[0]
-    extras = " or ".join(f"pip install 'fastrag-quant[{ENGINE_KINDS[name].extra}]'" for name in built)
-    msg = f"The model runs on {', '.join(built)}, and none of these engines is installed: {extras}"
-    raise MissingExtraError(msg)
-
-
 def _resolve_settings(
     directory: Path, name: str, manifest: Manifest | None, overrides: SettingsOverrides
 ) -> EmbedderSettings:
@@ -305,7 +296,13 @@ def _resolve_settings(
     return override(manifest.settings, overrides, position_limit(directory))
 
 
-def _check_batch_size(batch_size: int) -> None:
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        msg = f"batch_size must be a whole number of at least 1, not {batch_size!r}."
-        raise InputError(msg)
+def _check_weights(
+    directory: Path, name: str, kind: EngineKind, manifest: Manifest | None, verify_hashes: bool
+) -> None:
+    """Compare the files that an engine reads with the manifest; without one they need only be there."""
+    if manifest:
+        check = manifest.check_hashes if verify_hashes else manifest.check_sizes
+        check(directory, kind.name)
+    elif missing := [weights for weights in kind.weights if not (directory / weights).is_file()]:
+        msg = f"{name} holds no {missing[0]} for the {kind.name} engine: fetch it again, or quantize its fp32 model."
+        raise ModelError(msg)

@@ -19,7 +19,7 @@ class ModelError(FastragQuantError):
     """A model or model directory that is missing, damaged or of an unsupported kind."""
 
 
-class CalibrationError(FastragQuantError):
+class CalibrationError(InputError):
     """Calibration texts that cannot be read, or too few of them."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastrag_quant.errors import InputError
-from fastrag_quant.extras import is_installed, require
+from fastrag_quant.host.extras import is_installed, require
 
 if TYPE_CHECKING:
     from haystack import Pipeline

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder, quantize
-from fastrag_quant.batching import TokenBatch
+from fastrag_quant.engines.padded import TokenBatch
 from fastrag_quant.engines import ENGINE_KINDS, Engine
-from fastrag_quant.extras import missing_distributions
+from fastrag_quant.host.extras import missing_distributions
 from fastrag_quant.quantization import inference_precision
 
 # What tests more than this package's own dependencies, and the extra that it needs.

@@ -19,8 +19,8 @@ import pytest
 
 from fastrag_quant import QuantizedEmbedder, extras
 from fastrag_quant.errors import FastragQuantError, InputError, MissingExtraError, ModelError
-from fastrag_quant.manifest import MANIFEST_NAME
-from fastrag_quant.tokenization import TextTokenizer
+from fastrag_quant.model.manifest import MANIFEST_NAME
+from fastrag_quant.model.tokenization import TextTokenizer
 
 # The first numbers of all-MiniLM-L6-v2's vectors in fp32, as sentence-transformers 3.3.1 computes them.
 CANONICAL = {
@@ -185,7 +185,7 @@ def test_more_texts_than_are_read_at_once_keep_their_order(
     embedder = QuantizedEmbedder(tiny_cls_model, engine="torch")
     expected = embedder.embed_documents(passages)
 
-    monkeypatch.setattr("fastrag_quant.windows._MOST_TEXTS", 7)
+    monkeypatch.setattr("fastrag_quant.vectors.streaming._MOST_TEXTS", 7)
 
     assert np.allclose(embedder.embed_documents(iter(passages)), expected, atol=1e-5)
 
@@ -256,7 +256,7 @@ def test_the_cut_texts_of_all_windows_are_counted_together(
     tiny_cls_model: Path, warned: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
 ):
     embedder = QuantizedEmbedder(tiny_cls_model, engine="torch", max_seq_len=8)
-    monkeypatch.setattr("fastrag_quant.windows._MOST_TEXTS", 2)
+    monkeypatch.setattr("fastrag_quant.vectors.streaming._MOST_TEXTS", 2)
 
     embedder.embed_documents(["if while for class " * 20] * 5)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrag_quant.extras import missing_distributions
+from fastrag_quant.host.extras import missing_distributions
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 GENERATION = "haystack1_app.py" if not missing_distributions("haystack1") else "haystack2_app.py"

@@ -16,7 +16,7 @@ import pytest
 import fastrag_quant
 from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.errors import MissingExtraError
-from fastrag_quant.extras import is_installed
+from fastrag_quant.host.extras import is_installed
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGE = REPOSITORY / "fastrag_quant"
@@ -62,7 +62,7 @@ def imported_by(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("fastrag_quant", "fastrag_quant.embedder", "fastrag_quant.quantization.quantizer", "fastrag_quant.cli"),
+        *("fastrag_quant", "fastrag_quant.embedder", "fastrag_quant.quantization.quantizer", "fastrag_quant.commands.quantize"),
         *("fastrag_quant.engines.ipex", "fastrag_quant.engines.torch", "fastrag_quant.pipelines"),
     ],
 )

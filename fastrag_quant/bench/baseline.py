@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 from fastrag_quant.errors import InputError
-from fastrag_quant.manifest import MANIFEST_NAME, Manifest
-from fastrag_quant.settings import read_json
-from fastrag_quant.source import METADATA_PATTERNS, ModelSource
+from fastrag_quant.model.manifest import MANIFEST_NAME, Manifest
+from fastrag_quant.model.settings import read_json
+from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 

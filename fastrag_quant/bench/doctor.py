@@ -9,11 +9,11 @@ from ctypes.util import find_library
 from fastrag_quant.bench.results import installed_versions
 from fastrag_quant.engines import ENGINE_KINDS, installed_engines
 from fastrag_quant.errors import ModelError
-from fastrag_quant.extras import is_installed, missing_distributions
-from fastrag_quant.launch import ALLOCATORS, current_allocator, numa_nodes
-from fastrag_quant.manifest import EngineRecord, Manifest
-from fastrag_quant.source import ModelSource
-from fastrag_quant.system import ISA_FLAGS, cpu_flags, cpu_model, usable_cores
+from fastrag_quant.host.extras import is_installed, missing_distributions
+from fastrag_quant.commands.placement import ALLOCATORS, current_allocator, numa_nodes
+from fastrag_quant.model.manifest import EngineRecord, Manifest
+from fastrag_quant.model.source import ModelSource
+from fastrag_quant.host.cpu import ISA_FLAGS, cpu_flags, cpu_model, usable_cores
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
 

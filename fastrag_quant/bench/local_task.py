@@ -16,7 +16,7 @@ import numpy as np
 from fastrag_quant.bench.measures import average_precision, ndcg, reciprocal_rank
 from fastrag_quant.bench.quality import Scores, TextEmbedder
 from fastrag_quant.errors import InputError
-from fastrag_quant.ranking import unit
+from fastrag_quant.vectors.ranking import unit
 
 _RANKS = 1000
 # Scores in memory at once.

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastrag_quant.bench.quality import Scores, TextEmbedder, scores_of
 from fastrag_quant.errors import InputError
-from fastrag_quant.extras import require
-from fastrag_quant.noise import quiet_logs
+from fastrag_quant.host.extras import require
+from fastrag_quant.host.noise import quiet_logs
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask

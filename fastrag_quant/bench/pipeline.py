@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from fastrag_quant.bench.latency import Latency
 from fastrag_quant.bench.results import environment
 from fastrag_quant.errors import InputError
-from fastrag_quant.extras import is_installed
+from fastrag_quant.host.extras import is_installed
 from fastrag_quant.pipelines import load_pipeline
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"

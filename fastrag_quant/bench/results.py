@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fastrag_quant.errors import InputError
-from fastrag_quant.launch import current_allocator
-from fastrag_quant.system import cpu_model, isa, usable_cores
+from fastrag_quant.commands.placement import current_allocator
+from fastrag_quant.host.cpu import cpu_model, isa, usable_cores
 
 KINDS = ("speed", "quality", "pipeline")
 

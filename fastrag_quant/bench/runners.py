@@ -11,15 +11,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastrag_quant.batching import TokenBatch
+from fastrag_quant.engines.padded import TokenBatch
 from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.engines.torch_loading import load_encoder
 from fastrag_quant.engines.torch_pooling import pool
 from fastrag_quant.errors import InputError
-from fastrag_quant.noise import import_quietly, quiet_logs
-from fastrag_quant.settings import EmbedderSettings, SettingsOverrides, settings_from_files
-from fastrag_quant.source import ModelSource
-from fastrag_quant.system import usable_cores
+from fastrag_quant.host.noise import import_quietly, quiet_logs
+from fastrag_quant.model.settings import EmbedderSettings, SettingsOverrides, settings_from_files
+from fastrag_quant.model.source import ModelSource
+from fastrag_quant.host.cpu import usable_cores
 
 
 class Runner(Protocol):

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from fastrag_quant.batching import TokenBatch
+from fastrag_quant.engines.padded import TokenBatch
 from fastrag_quant.bench.latency import Latency
 from fastrag_quant.bench.results import environment
 from fastrag_quant.bench.runners import MODES, Runner, RunnerOptions
 from fastrag_quant.errors import InputError
-from fastrag_quant.extras import require
-from fastrag_quant.system import peak_memory_bytes
+from fastrag_quant.host.extras import require
+from fastrag_quant.host.cpu import peak_memory_bytes
 
 
 @dataclass(frozen=True)

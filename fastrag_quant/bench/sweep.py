@@ -13,7 +13,7 @@ from fastrag_quant.bench.baseline import fp32_of
 from fastrag_quant.bench.runners import MODES
 from fastrag_quant.bench.speed import SpeedResult, SpeedSettings, measure_speed
 from fastrag_quant.errors import FastragQuantError, InputError
-from fastrag_quant.extras import require
+from fastrag_quant.host.extras import require
 
 
 @dataclass(frozen=True)

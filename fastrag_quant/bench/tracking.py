@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fastrag_quant.errors import InputError
-from fastrag_quant.extras import is_installed
-from fastrag_quant.noise import same_loggers
+from fastrag_quant.host.extras import is_installed
+from fastrag_quant.host.noise import same_loggers
 
 _REPOSITORY_NAME = ".aim"
 

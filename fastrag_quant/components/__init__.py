@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastrag_quant.extras import require
+from fastrag_quant.host.extras import require
 
 require("haystack", "fastrag_quant.components")
 

@@ -11,7 +11,7 @@ from haystack import Document, component
 from fastrag_quant.arguments import check_documents
 from fastrag_quant.components.documents import texts_of, with_embedding
 from fastrag_quant.components.parameters import EmbeddingParameters
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputTypeError
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, Self
 
 from haystack import default_from_dict, default_to_dict
 from haystack.utils import Secret
 
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
-from fastrag_quant.lazy import LazyEmbedder
+from fastrag_quant.shared import SharedEmbedder
 
 # The variables that Haystack's own components for the hub read.
 HUB_TOKEN: Secret | None = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False)
@@ -44,7 +44,7 @@ class EmbedderParameters(Serializable):
     :param pad_to_max: pad every text to max_seq_len.
     :param threads: cores to use; None is all usable ones.
     :param pin_threads: bind the inference threads, and no others, to a core each.
-    :param bf16: run fp32 weights in bfloat16 (engine "torch").
+    :param dtype: "int8", or "float32" or "bfloat16" for fp32 weights; None is what the engine is for.
     :param revision: branch, tag or commit of a hub model.
     :param token: access token of the hub.
     :param local_files_only: use the hub's local cache alone.
@@ -55,7 +55,7 @@ class EmbedderParameters(Serializable):
 
     model: str
     _: KW_ONLY
-    engine: str = DEFAULTS.engine
+    engine: str = EmbedderConfig.engine
     pooling: str | None = None
     max_seq_len: int | None = None
     normalize_embeddings: bool | None = None
@@ -63,7 +63,7 @@ class EmbedderParameters(Serializable):
     pad_to_max: bool = False
     threads: int | None = None
     pin_threads: bool = False
-    bf16: bool = False
+    dtype: str | None = None
     revision: str | None = None
     token: Secret | None = HUB_TOKEN
     local_files_only: bool = False
@@ -74,8 +74,7 @@ class EmbedderParameters(Serializable):
         :raises InputError: for a parameter that no model could satisfy.
         """
         self.model = str(self.model)
-        self._lazy(token=None)
-        self._embedder: QuantizedEmbedder | None = None
+        self._shared = SharedEmbedder(self._config(token=None))
 
     def warm_up(self) -> None:
         """Load the model, once however many components of these parameters there are.
@@ -86,34 +85,21 @@ class EmbedderParameters(Serializable):
 
     def close(self) -> None:
         """Let go of the model, whose memory is free once no other component uses it; the next run loads it again."""
-        self._embedder = None
+        self._shared.release()
 
     def _loaded(self) -> QuantizedEmbedder:
-        embedder = self._embedder
-        if embedder is None:
-            embedder = self._lazy(self.token.resolve_value() if self.token else None).embedder
+        if not self._shared.is_loaded:
+            # A token is asked for when it is needed: it may not be set where a pipeline is only written down.
+            self._shared = SharedEmbedder(self._config(self.token.resolve_value() if self.token else None))
             if self._embeds_queries:
-                embedder.warm_up()
-            self._embedder = embedder
-        return embedder
+                self._shared.embedder.warm_up()
+        return self._shared.embedder
 
-    def _lazy(self, token: str | None) -> LazyEmbedder:
+    def _config(self, token: str | None) -> EmbedderConfig:
         # Without prompts, which are given per call, so that components of different prefixes share a model.
-        return LazyEmbedder(
-            self.model,
-            self.engine,
-            self.pooling,
-            self.max_seq_len,
-            normalize=self.normalize_embeddings,
-            pad_to_max=self.pad_to_max,
-            threads=self.threads,
-            pin_threads=self.pin_threads,
-            bf16=self.bf16,
-            truncate_dim=self.truncate_dim,
-            revision=self.revision,
-            token=token,
-            local_files_only=self.local_files_only,
-        )
+        shared = {field.name for field in fields(EmbedderConfig)} & {field.name for field in fields(self)}
+        given = {name: getattr(self, name) for name in shared}
+        return EmbedderConfig(**given | {"normalize": self.normalize_embeddings, "token": token})
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -124,7 +110,4 @@ class EmbeddingParameters(EmbedderParameters):
         or "ubinary".
     """
 
-    precision: str = DEFAULTS.precision
-
-    def _lazy(self, token: str | None) -> LazyEmbedder:
-        return replace(super()._lazy(token), precision=self.precision)
+    precision: str = EmbedderConfig.precision

@@ -11,7 +11,7 @@ from haystack.utils import Secret
 from fastrag_quant.arguments import check_documents
 from fastrag_quant.components.documents import texts_of
 from fastrag_quant.components.parameters import HUB_TOKEN, Serializable
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.config import DEFAULTS
 from fastrag_quant.quantization.quantizer import quantize
 
 

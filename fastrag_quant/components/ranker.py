@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 from haystack import Document, component
 
-from fastrag_quant.arguments import check_documents, check_top_k
+from fastrag_quant.arguments import check_documents, check_whole_number
 from fastrag_quant.components.documents import texts_of, with_score
 from fastrag_quant.components.parameters import EmbedderParameters
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputTypeError
-from fastrag_quant.ranking import Selection, embed_different, unit, unit_vectors, without_repetitions
+from fastrag_quant.vectors.ranking import Ranking
 
 
 @component
@@ -64,7 +64,7 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
         :raises InputError: for a parameter that no model could satisfy.
         """
         EmbedderParameters.__post_init__(self)
-        check_top_k(self.top_k, "QuantizedBiEncoderRanker")
+        check_whole_number(self.top_k, "QuantizedBiEncoderRanker: top_k")
 
     @component.output_types(documents=list[Document])
     def run(
@@ -90,19 +90,27 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
             msg = f"QuantizedBiEncoderRanker expects a string as the query, not {type(query).__name__}."
             raise InputTypeError(msg)
         check_documents(documents, Document, "QuantizedBiEncoderRanker")
-        selection = Selection(
+        ranking = Ranking(
+            partial(
+                texts_of,
+                meta_fields_to_embed=self.meta_fields_to_embed,
+                embedding_separator=self.embedding_separator,
+                suffix=self.document_suffix,
+            ),
             self.top_k if top_k is None else top_k,
             self.scale_score if scale_score is None else scale_score,
             self.score_threshold if score_threshold is None else score_threshold,
+            self.use_stored_embeddings,
+            self.batch_size,
+            self.progress_bar,
+            self.query_prefix,
+            self.document_prefix,
         )
-        check_top_k(selection.top_k, "QuantizedBiEncoderRanker")
+        check_whole_number(ranking.top_k, "QuantizedBiEncoderRanker: top_k")
         if not documents:
             return {"documents": []}
-        different = without_repetitions(documents)
-        vectors = self._document_vectors(different)
-        [query_vector] = unit(self._loaded().embed_queries([query + self.query_suffix], prompt=self.query_prefix))
-        best = selection.best(query_vector, vectors)
-        return {"documents": [with_score(different[row], score) for row, score in best]}
+        [ranked] = ranking.rank(self._loaded(), [query + self.query_suffix], [documents])
+        return {"documents": [with_score(document, score) for document, score in ranked]}
 
     @component.output_types(documents=list[Document])
     async def run_async(
@@ -115,12 +123,3 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
     ) -> dict[str, Any]:
         """Order documents in a thread, while the event loop goes on; see :meth:`run`."""
         return await asyncio.to_thread(self.run, query, documents, top_k, scale_score, score_threshold)
-
-    def _document_vectors(self, documents: list[Document]) -> np.ndarray:
-        embedder = self._loaded()
-
-        def embed(documents: list[Document]) -> np.ndarray:
-            texts = texts_of(documents, self.meta_fields_to_embed, self.embedding_separator, self.document_suffix)
-            return embed_different(embedder, texts, self.batch_size, self.progress_bar, self.document_prefix)
-
-        return unit_vectors(documents, embedder.dimension, embed, self.use_stored_embeddings)

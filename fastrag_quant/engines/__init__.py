@@ -1,92 +1,66 @@
-"""The engines: what runs a model. One module each; none imports another."""
+"""The engines: what runs a model. A module and a row of the table each; none imports another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from fastrag_quant.batching import TokenBatch
-from fastrag_quant.errors import InputError
-from fastrag_quant.extras import missing_distributions, require
-from fastrag_quant.settings import EmbedderSettings
-from fastrag_quant.source import ModelSource
-from fastrag_quant.system import check_threads
+from fastrag_quant.errors import InputError, UnsupportedCpuError
+from fastrag_quant.host.cpu import why_no_avx2
+from fastrag_quant.host.extras import missing_distributions, require
+from fastrag_quant.model.settings import EmbedderSettings
+from fastrag_quant.model.tokenization import RaggedTokens
 
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How an engine runs.
-
-    :param bf16: run fp32 weights in bfloat16 auto-mixed precision.
-    :param int8: whether int8 weights are expected; an engine refuses others.
-    :param threads: cores to use; None is all usable ones.
-    :param pin_threads: bind each inference thread to a core of its own.
-    """
-
-    bf16: bool = False
-    int8: bool = True
-    threads: int | None = None
-    pin_threads: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the thread count and the precision.
-
-        :raises InputError: if threads is not positive, and for bf16 with int8.
-        """
-        check_threads(self.threads)
-        if self.bf16 and self.int8:
-            msg = (
-                "An int8 model's precision is fixed when it is quantized, so bf16=True does nothing for it: "
-                "leave it out, or run the model's fp32 weights in bfloat16 with int8=False or engine='torch'."
-            )
-            raise InputError(msg)
+if TYPE_CHECKING:
+    from fastrag_quant.config import EmbedderConfig
 
 
 class Engine(Protocol):
     """What the embedder asks of an engine. Engines are safe to call from many threads.
 
     :cvar name: what users call it.
-    :cvar token_budget: the tokens per batch at which it runs best, measured.
-    :cvar shortest: the smallest padded length worth a shape of its own, measured.
-    :cvar shortest_alone: the same for a text that comes alone, as queries do.
     """
 
     name: ClassVar[str]
-    token_budget: ClassVar[int]
-    shortest: ClassVar[int]
-    shortest_alone: ClassVar[int]
 
-    def __init__(
-        self, directory: Path, source: ModelSource, settings: EmbedderSettings, options: EngineOptions
-    ) -> None:
+    def __init__(self, directory: Path, settings: EmbedderSettings, config: EmbedderConfig) -> None:
         """Load the weights.
 
+        :param directory: holds the files that the engine's kind reads.
         :raises ModelError: if they are missing or not of the expected kind.
         """
 
-    def encode(self, batch: TokenBatch) -> np.ndarray:
-        """Return the pooled, normalised vectors of one batch as soon as can be.
+    def plan(self, lengths: np.ndarray, limit: int) -> Iterator[np.ndarray]:
+        """Say which texts go together.
 
-        :return: float32 of shape (batch size, dimension).
+        :param lengths: tokens per text, shape (texts,).
+        :param limit: texts per batch at the most.
+        :return: the positions of the texts of each batch; every text is in one.
         """
         ...
 
-    def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
+    def encode(self, tokens: RaggedTokens) -> np.ndarray:
+        """Return the pooled, normalised vectors of texts as soon as can be.
+
+        :return: float32 of shape (texts, dimension).
+        """
+        ...
+
+    def encode_all(self, batches: Iterable[RaggedTokens]) -> Iterator[np.ndarray]:
         """Yield the vectors of each of many batches, in order, at the highest throughput."""
         ...
 
-    def warm_up(self, batch: TokenBatch) -> None:
-        """Run a batch wherever one of its shape may run later, so that nothing is left to compile then."""
+    def warm_up(self, lengths: Iterable[int], batch_size: int) -> None:
+        """Run what texts of these lengths need, wherever it may run later, so that nothing is left to compile.
 
-    @property
-    def streams(self) -> int:
-        """How many batches :meth:`encode_all` runs side by side."""
-        ...
+        :param lengths: tokens per text.
+        :param batch_size: 1 for texts that come alone, as queries do; else texts per batch at the most.
+        """
 
     def close(self) -> None:
         """Release the weights and threads; the engine cannot be used afterwards."""
@@ -94,31 +68,114 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class EngineKind:
-    """Where an engine's class lives, what it needs installed, and which weights it reads.
+    """All that is known of an engine before it is imported.
 
-    :param extra: what running a model needs.
-    :param quantization_extra: what quantizing for the engine needs.
-    :param weights: the files, and hub patterns, of its weights.
+    :param module: where its class is.
+    :param extra: what running a model needs installed.
+    :param weights: the files, and hub patterns, of its int8 weights; none for an engine of fp32 models.
+    :param runs_fp32: whether it runs the weights of an fp32 model too.
+    :param quantizer: the function that makes its int8 weights, as ``module:function``; None where nothing does.
+    :param quantization_extra: what that function needs installed.
+    :param why_not_cpu: says why it cannot run on this CPU, or None where it can.
+    :param why_not_architecture: says of a model's config.json why it cannot run it, or None where it can.
     """
 
+    name: str
     module: str
     class_name: str
     extra: str
-    quantization_extra: str | None
-    weights: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+    runs_fp32: bool = False
+    quantizer: str | None = None
+    quantization_extra: str | None = None
+    why_not_cpu: Callable[[], str | None] = lambda: None
+    why_not_architecture: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+
+    @property
+    def runs_int8(self) -> bool:
+        """Whether it runs int8 weights."""
+        return bool(self.weights)
+
+    @property
+    def install(self) -> str:
+        """The command that installs what running a model needs."""
+        return f"pip install 'fastrag-quant[{self.extra}]'"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether all that running a model needs is installed."""
+        return not missing_distributions(self.extra)
+
+    def why_not_here(self) -> str | None:
+        """Return why it cannot run in this environment and on this CPU, or None where it can."""
+        if not self.is_installed:
+            return f"it is not installed ({self.install})"
+        return self.why_not_cpu()
+
+    def load(self) -> type[Engine]:
+        """Import the engine's class.
+
+        :raises MissingExtraError: if its dependencies are not installed.
+        :raises UnsupportedCpuError: if it would crash on this CPU.
+        """
+        require(self.extra, f"The {self.name} engine")
+        self.check_cpu()
+        engine: type[Engine] = getattr(import_module(self.module), self.class_name)
+        return engine
+
+    def check_cpu(self) -> None:
+        """Raise where the engine, and what quantizes for it, would crash on this CPU.
+
+        :raises UnsupportedCpuError: saying why.
+        """
+        if reason := self.why_not_cpu():
+            msg = f"The {self.name} engine cannot run here: {reason}. Use another engine or machine."
+            raise UnsupportedCpuError(msg)
+
+
+def _not_an_encoder(config: Mapping[str, Any]) -> str | None:
+    return "it has a decoder, and this engine runs encoders" if config.get("is_encoder_decoder") else None
 
 
 ENGINE_KINDS = {
-    "openvino": EngineKind(
-        "fastrag_quant.engines.openvino",
-        "OpenVinoEngine",
-        "openvino",
-        "nncf",
-        ("openvino_model.xml", "openvino_model.bin"),
-    ),
-    "ipex": EngineKind("fastrag_quant.engines.ipex", "IpexEngine", "ipex", "ipex", ("pytorch_model.bin",)),
-    "torch": EngineKind("fastrag_quant.engines.torch", "TorchEngine", "torch", None, ()),
+    kind.name: kind
+    for kind in (
+        EngineKind(
+            "openvino",
+            "fastrag_quant.engines.openvino",
+            "OpenVinoEngine",
+            extra="openvino",
+            weights=("openvino_model.xml", "openvino_model.bin"),
+            quantizer="fastrag_quant.quantization.nncf:quantize_with_nncf",
+            quantization_extra="nncf",
+            why_not_architecture=_not_an_encoder,
+        ),
+        EngineKind(
+            "ipex",
+            "fastrag_quant.engines.ipex",
+            "IpexEngine",
+            extra="ipex",
+            weights=("pytorch_model.bin",),
+            runs_fp32=True,
+            quantizer="fastrag_quant.quantization.inc:quantize_with_inc",
+            quantization_extra="ipex",
+            why_not_cpu=why_no_avx2,
+            why_not_architecture=_not_an_encoder,
+        ),
+        EngineKind(
+            "torch",
+            "fastrag_quant.engines.torch",
+            "TorchEngine",
+            extra="torch",
+            runs_fp32=True,
+            why_not_architecture=_not_an_encoder,
+        ),
+    )
 }
+
+AUTO = "auto"
+INT8_KINDS = {name: kind for name, kind in ENGINE_KINDS.items() if kind.runs_int8}
+QUANTIZED_KINDS = {name: kind for name, kind in ENGINE_KINDS.items() if kind.quantizer}
 
 
 def check_engine_name(name: str) -> None:
@@ -126,22 +183,6 @@ def check_engine_name(name: str) -> None:
 
     :raises InputError: listing the valid names.
     """
-    if name != "auto" and name not in ENGINE_KINDS:
-        msg = f"Unknown engine {name!r}: use one of auto, {', '.join(ENGINE_KINDS)}."
+    if name != AUTO and name not in ENGINE_KINDS:
+        msg = f"Unknown engine {name!r}: use one of {AUTO}, {', '.join(ENGINE_KINDS)}."
         raise InputError(msg)
-
-
-def installed_engines() -> list[str]:
-    """Return the names of the engines whose dependencies are installed."""
-    return [name for name, kind in ENGINE_KINDS.items() if not missing_distributions(kind.extra)]
-
-
-def engine_class(name: str) -> type[Engine]:
-    """Import an engine.
-
-    :raises MissingExtraError: if its dependencies are not installed.
-    """
-    kind = ENGINE_KINDS[name]
-    require(kind.extra, f"The {name} engine")
-    engine: type[Engine] = getattr(import_module(kind.module), kind.class_name)
-    return engine

@@ -5,32 +5,25 @@ TorchScript is a program, not just weights: load directories that you trust.
 
 from __future__ import annotations
 
-import inspect
 import threading
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from fastrag_quant.batching import TokenBatch
-from fastrag_quant.engines import EngineOptions
-from fastrag_quant.engines.torch_pooling import pool
-from fastrag_quant.engines.torch_threads import TorchThreads
+from fastrag_quant.config import Dtype, EmbedderConfig
+from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines.torch_encoder import TorchEncoder
 from fastrag_quant.errors import ModelError
-from fastrag_quant.noise import import_quietly, quiet_logs
-from fastrag_quant.random_state import unchanged_random_state
-from fastrag_quant.settings import EmbedderSettings, read_json
-from fastrag_quant.source import ModelSource
-from fastrag_quant.system import require_avx2
+from fastrag_quant.host.noise import import_quietly, quiet_logs
+from fastrag_quant.host.random_state import unchanged_random_state
+from fastrag_quant.model.settings import EmbedderSettings
 
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS_NAME = "pytorch_model.bin"
+(WEIGHTS_NAME,) = ENGINE_KINDS["ipex"].weights
 
 
-class IpexEngine:
+class IpexEngine(TorchEncoder):
     """Runs int8 TorchScript through optimum-intel's IPEXModel, and other weights through ipex.optimize."""
 
     name: ClassVar[str] = "ipex"
@@ -39,67 +32,27 @@ class IpexEngine:
     shortest: ClassVar[int] = 16
     shortest_alone: ClassVar[int] = 16
 
-    def __init__(
-        self, directory: Path, source: ModelSource, settings: EmbedderSettings, options: EngineOptions
-    ) -> None:
-        """Load the weights.
+    def __init__(self, directory: Path, settings: EmbedderSettings, config: EmbedderConfig) -> None:
+        """Load the weights, and run them once.
 
-        :raises UnsupportedCpuError: if the CPU has no AVX2, on which importing IPEX crashes the process.
-        :raises ModelError: if int8 is expected and the directory does not hold int8 TorchScript.
+        :raises ModelError: if they cannot be loaded or run.
         """
-        require_avx2(self.name)
-        if options.int8:
-            _check_int8_torchscript(directory, source.name)
-        self._settings = settings
-        self._bf16 = options.bf16
-        self._threads = TorchThreads.shared(options)
+        self._directory = directory
         try:
-            if options.int8:
-                self._module = self._threads.run(_load_int8, directory)
-            else:
-                self._module = self._threads.run(_load_fp32, source, options)
-            self._input_names = _input_names(self._module)
-            self.warm_up(self._smallest_batch())
+            super().__init__(settings, config)
+            self.warm_up([1], batch_size=1)
         except Exception as error:
-            msg = f"IPEX cannot load {source.name} ({error}). Was it quantized with --engine ipex, for these versions?"
+            name = config.source.name
+            msg = f"IPEX cannot load {name} ({error}). Was it quantized with --engine ipex, for these versions?"
             raise ModelError(msg) from error
 
-    def encode(self, batch: TokenBatch) -> np.ndarray:
-        """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
-        return self._threads.run(self._forward, batch)
+    def _load(self, config: EmbedderConfig) -> Any:
+        if config.computes_in is Dtype.INT8:
+            return _load_int8(self._directory)
+        return optimized(super()._load(config), config)
 
-    def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
-        """Yield the vectors of each batch, in order, with a stream per core."""
-        return self._threads.map(self._forward, batches)
-
-    def warm_up(self, batch: TokenBatch) -> None:
-        """Run a batch on every stream."""
-        self._threads.warm_up(self._forward, batch)
-
-    @property
-    def streams(self) -> int:
-        """How many batches run side by side."""
-        return self._threads.count
-
-    def close(self) -> None:
-        """Release the weights."""
-        del self._module, self._threads
-
-    def _forward(self, batch: TokenBatch) -> np.ndarray:
-        import torch
-
-        mask = torch.from_numpy(batch.attention_mask)
-        inputs = {"input_ids": torch.from_numpy(batch.input_ids), "attention_mask": mask}
-        if "token_type_ids" in self._input_names:
-            inputs["token_type_ids"] = torch.zeros_like(mask)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bf16):
-            outputs = self._module(**inputs)
-        hidden = outputs["last_hidden_state"] if isinstance(outputs, dict) else outputs[0]
-        return pool(hidden, mask, self._settings)
-
-    def _smallest_batch(self) -> TokenBatch:
-        ids = np.full((1, min(self.shortest, self._settings.max_seq_len)), self._settings.pad_token_id)
-        return TokenBatch(ids, np.ones_like(ids))
+    def _names_of_inputs(self, module: Any) -> set[str]:
+        return module.input_names if isinstance(module, _ProgramOfEachThread) else super()._names_of_inputs(module)
 
 
 class _ProgramOfEachThread:
@@ -129,20 +82,6 @@ class _ProgramOfEachThread:
         return program
 
 
-def _check_int8_torchscript(directory: Path, name: str) -> None:
-    # Without this flag, IPEXModel would quietly convert the weights as they are and run fp32.
-    if not read_json(directory / "config.json").get("torchscript"):
-        msg = (
-            f"{name} is not an int8 model (its config.json has no torchscript: true). "
-            f"Quantize it first: fastrag_quant-quantize --model-name {name} --output-path DIR; "
-            "or pass int8=False to run it as it is."
-        )
-        raise ModelError(msg)
-    if not (directory / WEIGHTS_NAME).is_file():
-        msg = f"{name} holds no {WEIGHTS_NAME} for the ipex engine: quantize it with --engine ipex, or pass another."
-        raise ModelError(msg)
-
-
 @unchanged_random_state()
 def _load_int8(directory: Path) -> _ProgramOfEachThread:
     import_quietly("optimum.intel.ipex")
@@ -153,20 +92,12 @@ def _load_int8(directory: Path) -> _ProgramOfEachThread:
         return _ProgramOfEachThread(IPEXModel.from_pretrained(directory, warmup=False).model)
 
 
-def _load_fp32(source: ModelSource, options: EngineOptions) -> torch.nn.Module:
-    import torch
-
-    from fastrag_quant.engines.torch_loading import load_encoder
-
+def optimized(encoder: torch.nn.Module, config: EmbedderConfig) -> torch.nn.Module:
+    """Return an encoder as ``ipex.optimize`` makes it, for what a configuration computes in."""
     import_quietly("intel_extension_for_pytorch")
     import intel_extension_for_pytorch as ipex
+    import torch
 
     with quiet_logs():
-        dtype = torch.bfloat16 if options.bf16 else torch.float32
-        return ipex.optimize(load_encoder(source), dtype=dtype)
-
-
-def _input_names(module: Any) -> set[str]:
-    if isinstance(module, _ProgramOfEachThread):
-        return module.input_names
-    return set(inspect.signature(module.forward).parameters)
+        dtype = torch.bfloat16 if config.computes_in is Dtype.BFLOAT16 else torch.float32
+        return ipex.optimize(encoder, dtype=dtype)

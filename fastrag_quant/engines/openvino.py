@@ -12,19 +12,17 @@ from weakref import WeakSet
 
 import numpy as np
 
-from fastrag_quant.batching import TokenBatch
-from fastrag_quant.engines import EngineOptions
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine
 from fastrag_quant.errors import ModelError
-from fastrag_quant.noise import without_telemetry
-from fastrag_quant.settings import EmbedderSettings
-from fastrag_quant.source import ModelSource
-from fastrag_quant.system import usable_cores
+from fastrag_quant.host.noise import without_telemetry
+from fastrag_quant.model.settings import EmbedderSettings
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core, InferRequest, Model
 
-IR_NAME = "openvino_model.xml"
-WEIGHTS_NAME = "openvino_model.bin"
+IR_NAME, WEIGHTS_NAME = ENGINE_KINDS["openvino"].weights
 
 # Where an IR says what :mod:`fastrag_quant.quantization.inference_precision` found best for what is not int8.
 PRECISION_KEY = "inference_precision"
@@ -39,7 +37,7 @@ _Use = Literal["query", "latency", "throughput"]
 _QUERY_SHAPE = (1, 32)
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(PaddedEngine):
     """Runs an int8 IR that :mod:`fastrag_quant.quantization.nncf` wrote.
 
     A single batch runs on all cores at once, many batches on a stream per core, and a short query on
@@ -52,31 +50,32 @@ class OpenVinoEngine:
     shortest: ClassVar[int] = 8
     shortest_alone: ClassVar[int] = _QUERY_SHAPE[1]
 
-    def __init__(
-        self, directory: Path, source: ModelSource, settings: EmbedderSettings, options: EngineOptions
-    ) -> None:
+    def __init__(self, directory: Path, settings: EmbedderSettings, config: EmbedderConfig) -> None:
         """Read the IR; it is compiled when first used.
 
         :raises ModelError: if there is no IR, it cannot be read, or it pools otherwise than the settings say.
         """
-        if not options.int8:
-            msg = "The openvino engine runs int8 only: pass engine='torch' for fp32 weights."
-            raise ModelError(msg)
+        super().__init__(settings, config)
+        name = config.source.name
         self._path = directory / IR_NAME
-        self._options = options
+        self._pin_threads = config.pin_threads
         self._start()
         try:
             self._model = self._read()
         except RuntimeError as error:
-            msg = f"OpenVINO cannot read the model in {source.name} ({error}). Was it quantized with --engine openvino?"
+            msg = f"OpenVINO cannot read the model in {name} ({error}). Was it quantized with --engine openvino?"
             raise ModelError(msg) from error
-        _check_graph_settings(self._model, source.name, settings)
+        _check_graph_settings(self._model, name, settings)
         wanted = _info(self._model, PRECISION_KEY)
         self._precision = wanted if wanted in inference_precisions(self._core) else "f32"
         _running.add(self)
 
-    def encode(self, batch: TokenBatch) -> np.ndarray:
-        """Return the pooled, normalised vectors of a batch, float32 of shape (batch size, dimension)."""
+    def close(self) -> None:
+        """Release the weights."""
+        _running.discard(self)
+        del self._requests, self._model
+
+    def _run(self, batch: PaddedBatch) -> np.ndarray:
         requests = self._compiled("query" if batch.shape == _QUERY_SHAPE else "latency")
         request = requests.take()
         try:
@@ -85,8 +84,7 @@ class OpenVinoEngine:
         finally:
             requests.give_back(request)
 
-    def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
-        """Yield the vectors of each batch, in order, with a stream per core."""
+    def _run_all(self, batches: Iterable[PaddedBatch]) -> Iterator[np.ndarray]:
         requests = self._compiled("throughput")
         # The arrays of a batch are shared with OpenVINO, so they are held until it is done.
         running: deque[tuple[InferRequest, dict[str, np.ndarray]]] = deque()
@@ -104,22 +102,12 @@ class OpenVinoEngine:
                 request.wait()
                 requests.give_back(request)
 
-    def warm_up(self, batch: TokenBatch) -> None:
+    def _warm_up(self, batch: PaddedBatch) -> None:
         """Run a single text as queries are run, and a larger batch on every stream."""
         if batch.shape[0] == 1:
-            self.encode(batch)
+            self._run(batch)
         else:
-            list(self.encode_all([batch] * (self.streams * _AHEAD)))
-
-    @property
-    def streams(self) -> int:
-        """How many batches run side by side."""
-        return self._options.threads or usable_cores()
-
-    def close(self) -> None:
-        """Release the weights."""
-        _running.discard(self)
-        del self._requests, self._model
+            list(self._run_all([batch] * (self.streams * _AHEAD)))
 
     def _start(self) -> None:
         with without_telemetry():
@@ -156,7 +144,7 @@ class OpenVinoEngine:
             "NUM_STREAMS": self.streams if throughput else 1,
             "INFERENCE_NUM_THREADS": self.streams,
             "INFERENCE_PRECISION_HINT": self._precision,
-            "ENABLE_CPU_PINNING": self._options.pin_threads,
+            "ENABLE_CPU_PINNING": self._pin_threads,
         }
         return self._core.compile_model(model, "CPU", properties)
 
@@ -201,7 +189,7 @@ def _finish(running: deque[tuple[InferRequest, dict[str, np.ndarray]]], requests
     return vectors
 
 
-def _inputs(batch: TokenBatch) -> dict[str, np.ndarray]:
+def _inputs(batch: PaddedBatch) -> dict[str, np.ndarray]:
     return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
 
 

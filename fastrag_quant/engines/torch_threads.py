@@ -22,8 +22,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from fastrag_quant.engines import EngineOptions
-from fastrag_quant.system import pin_threads, usable_cores
+from fastrag_quant.host.cpu import pin_threads
 
 Input = TypeVar("Input")
 Result = TypeVar("Result")
@@ -35,19 +34,18 @@ _AHEAD = 2
 class TorchThreads:
     """As many streams as there are threads, on request each bound to a core."""
 
-    def __init__(self, threads: int | None, pin: bool) -> None:
+    def __init__(self, count: int, pin: bool) -> None:
         """Note how many threads to start; they start when first needed."""
-        self.count = threads or usable_cores()
+        self.count = count
         self._pin = pin
 
     @classmethod
-    def shared(cls, options: EngineOptions) -> TorchThreads:
-        """Return the process's threads for these options, which live as long as an engine holds them."""
-        key = (options.threads, options.pin_threads)
+    def shared(cls, count: int, pin: bool) -> TorchThreads:
+        """Return the process's threads of that number and kind, which live as long as an engine holds them."""
         with _starting:
-            threads = _running.get(key)
+            threads = _running.get((count, pin))
             if threads is None:
-                threads = _running[key] = cls(*key)
+                threads = _running[count, pin] = cls(count, pin)
             return threads
 
     def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -104,7 +102,7 @@ class TorchThreads:
             self._streams.shutdown(wait=False)
 
 
-_running: WeakValueDictionary[tuple[int | None, bool], TorchThreads] = WeakValueDictionary()
+_running: WeakValueDictionary[tuple[int, bool], TorchThreads] = WeakValueDictionary()
 _starting = threading.Lock()
 
 

@@ -1,6 +1,6 @@
 """Haystack 1 nodes. Importing this module makes them known to Haystack's YAML pipelines."""
 
-from fastrag_quant.extras import require
+from fastrag_quant.host.extras import require
 
 require("haystack1", "fastrag_quant.nodes")
 

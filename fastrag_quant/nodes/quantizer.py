@@ -6,7 +6,7 @@ from haystack.nodes.base import BaseComponent
 from haystack.schema import Document
 
 from fastrag_quant.arguments import check_documents, check_list
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import texts_of
 from fastrag_quant.quantization.quantizer import quantize

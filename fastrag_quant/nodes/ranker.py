@@ -1,17 +1,17 @@
 """QuantizedBiEncoderRanker: a Haystack 1 ranker on an int8 embedder."""
 
+from functools import partial
 from typing import Any, Dict, List, Optional, Tuple, Union
 
-import numpy as np
 from haystack.nodes.ranker.base import BaseRanker
 from haystack.schema import Document
 
-from fastrag_quant.arguments import check_documents, check_list, check_top_k
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.arguments import check_documents, check_list, check_whole_number
+from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
-from fastrag_quant.lazy import LazyEmbedder
 from fastrag_quant.nodes.documents import texts_of, with_score
-from fastrag_quant.ranking import Selection, embed_different, unit, unit_vectors, without_repetitions
+from fastrag_quant.shared import SharedEmbedder
+from fastrag_quant.vectors.ranking import Ranking
 
 
 class QuantizedBiEncoderRanker(BaseRanker):
@@ -40,10 +40,12 @@ class QuantizedBiEncoderRanker(BaseRanker):
         score_threshold: Optional[float] = None,
         use_stored_embeddings: bool = False,
         max_seq_len: Optional[int] = None,
-        engine: str = DEFAULTS.engine,
+        engine: str = EmbedderConfig.engine,
         threads: Optional[int] = None,
         pin_threads: bool = False,
-        bf16: bool = False,
+        dtype: Optional[str] = None,
+        normalize: Optional[bool] = None,
+        truncate_dim: Optional[int] = None,
         local_files_only: bool = False,
     ) -> None:
         """Hold the parameters; no model is loaded yet.
@@ -68,12 +70,15 @@ class QuantizedBiEncoderRanker(BaseRanker):
         :param engine: "auto", "openvino", "ipex", or "torch" for an fp32 model as it is.
         :param threads: cores to use; None is all usable ones.
         :param pin_threads: bind the inference threads, and no others, to a core each.
-        :param bf16: run fp32 weights in bfloat16 (engine "torch").
+        :param dtype: "int8", or "float32" or "bfloat16" for fp32 weights; None is what the engine is for.
+        :param normalize: whether the model's vectors have length one, as ranking has them at last; None is what
+            the model says.
+        :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
         :param local_files_only: use the hub's local cache alone.
         :raises InputError: for a parameter that no model could satisfy.
         """
         super().__init__()
-        check_top_k(top_k, type(self).__name__)
+        check_whole_number(top_k, f"{type(self).__name__}: top_k")
         self.top_k = top_k
         self.batch_size = batch_size
         self.scale_score = scale_score
@@ -81,20 +86,24 @@ class QuantizedBiEncoderRanker(BaseRanker):
         self.embed_meta_fields = embed_meta_fields
         self.score_threshold = score_threshold
         self.use_stored_embeddings = use_stored_embeddings
-        self._lazy = LazyEmbedder(
-            str(model_name_or_path),
-            engine,
-            pooling,
-            max_seq_len,
-            query_prompt,
-            document_prompt,
-            pad_to_max=bool(pad_to_max),
-            threads=threads,
-            pin_threads=pin_threads,
-            bf16=bf16,
-            revision=model_version,
-            token=use_auth_token,
-            local_files_only=local_files_only,
+        self._shared = SharedEmbedder(
+            EmbedderConfig(
+                model_name_or_path,
+                engine,
+                pooling,
+                max_seq_len,
+                query_prompt,
+                document_prompt,
+                normalize=normalize,
+                dtype=dtype,
+                truncate_dim=truncate_dim,
+                pad_to_max=bool(pad_to_max),
+                threads=threads,
+                pin_threads=pin_threads,
+                revision=model_version,
+                token=use_auth_token,
+                local_files_only=local_files_only,
+            )
         )
 
     def warm_up(self) -> None:
@@ -102,7 +111,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
 
         :raises ModelError: if the model is missing, damaged or of the wrong kind.
         """
-        self._lazy.embedder.warm_up()
+        self._shared.embedder.warm_up()
 
     def predict(self, query: str, documents: List[Document], top_k: Optional[int] = None) -> List[Document]:
         """Order documents by their nearness to a query.
@@ -170,27 +179,19 @@ class QuantizedBiEncoderRanker(BaseRanker):
         batch_size: Optional[int],
     ) -> List[List[Document]]:
         top_k = self.top_k if top_k is None else top_k
-        check_top_k(top_k, type(self).__name__)
+        check_whole_number(top_k, f"{type(self).__name__}: top_k")
         for documents in lists:
             check_documents(documents, Document, type(self).__name__)
-        lists = [without_repetitions(documents) for documents in lists]
-        flat = [document for documents in lists for document in documents]
-        if not flat:
+        if not any(lists):
             return [[] for _ in lists]
-        ends = np.cumsum([len(documents) for documents in lists])[:-1]
-        vectors = np.split(self._document_vectors(flat, batch_size), ends)
-        query_vectors = unit(self._lazy.embedder.embed_queries(queries, batch_size or self.batch_size))
-        selection = Selection(top_k, self.scale_score, self.score_threshold)
-        return [
-            [with_score(documents[row], score) for row, score in selection.best(query, rows)]
-            for query, documents, rows in zip(query_vectors, lists, vectors, strict=True)
-        ]
-
-    def _document_vectors(self, documents: List[Document], batch_size: Optional[int]) -> np.ndarray:
-        embedder = self._lazy.embedder
-
-        def embed(documents: List[Document]) -> np.ndarray:
-            texts = texts_of(documents, self.embed_meta_fields)
-            return embed_different(embedder, texts, batch_size or self.batch_size, self.progress_bar)
-
-        return unit_vectors(documents, embedder.dimension, embed, self.use_stored_embeddings)
+        ranking = Ranking(
+            partial(texts_of, embed_meta_fields=self.embed_meta_fields),
+            top_k,
+            self.scale_score,
+            self.score_threshold,
+            self.use_stored_embeddings,
+            batch_size or self.batch_size,
+            self.progress_bar,
+        )
+        ranked = ranking.rank(self._shared.embedder, queries, lists)
+        return [[with_score(document, score) for document, score in best] for best in ranked]

@@ -8,12 +8,12 @@ from haystack.document_stores.base import BaseDocumentStore
 from haystack.nodes.retriever.dense import DenseRetriever
 from haystack.schema import Document, FilterType
 
-from fastrag_quant.arguments import check_documents, check_list, check_top_k
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.arguments import check_documents, check_list, check_whole_number
+from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
-from fastrag_quant.lazy import LazyEmbedder
 from fastrag_quant.nodes.documents import texts_of, with_embedding, with_score
-from fastrag_quant.ranking import without_repetitions
+from fastrag_quant.shared import SharedEmbedder
+from fastrag_quant.vectors.ranking import without_repetitions
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +39,13 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         query_prompt: Optional[str] = None,
         document_prompt: Optional[str] = None,
         pad_to_max: Optional[bool] = False,
-        engine: str = DEFAULTS.engine,
+        engine: str = EmbedderConfig.engine,
         threads: Optional[int] = None,
         pin_threads: bool = False,
-        bf16: bool = False,
+        dtype: Optional[str] = None,
+        normalize: Optional[bool] = None,
+        truncate_dim: Optional[int] = None,
+        precision: str = EmbedderConfig.precision,
         model_version: Optional[str] = None,
         use_auth_token: Optional[Union[str, bool]] = None,
         local_files_only: bool = False,
@@ -65,34 +68,43 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         :param engine: "auto", "openvino", "ipex", or "torch" for an fp32 model as it is.
         :param threads: cores to use; None is all usable ones.
         :param pin_threads: bind the inference threads, and no others, to a core each.
-        :param bf16: run fp32 weights in bfloat16 (engine "torch").
+        :param dtype: "int8", or "float32" or "bfloat16" for fp32 weights; None is what the engine is for.
+        :param normalize: whether vectors have length one; None is what the model says.
+        :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
+        :param precision: "float32", or a form of vectors for stores that take it: "int8", "uint8", "binary"
+            or "ubinary".
         :param model_version: branch, tag or commit of a hub model.
         :param use_auth_token: access token of the hub.
         :param local_files_only: use the hub's local cache alone.
         :raises InputError: for a parameter that no model could satisfy.
         """
         super().__init__()
-        check_top_k(top_k, type(self).__name__)
+        check_whole_number(top_k, f"{type(self).__name__}: top_k")
         self.document_store = document_store
         self.batch_size = batch_size
         self.top_k = top_k
         self.progress_bar = progress_bar
         self.scale_score = scale_score
         self.embed_meta_fields = embed_meta_fields
-        self._lazy = LazyEmbedder(
-            str(embedding_model),
-            engine,
-            pooling_strategy,
-            max_seq_len,
-            query_prompt,
-            document_prompt,
-            pad_to_max=bool(pad_to_max),
-            threads=threads,
-            pin_threads=pin_threads,
-            bf16=bf16,
-            revision=model_version,
-            token=use_auth_token,
-            local_files_only=local_files_only,
+        self._shared = SharedEmbedder(
+            EmbedderConfig(
+                embedding_model,
+                engine,
+                pooling_strategy,
+                max_seq_len,
+                query_prompt,
+                document_prompt,
+                normalize=normalize,
+                dtype=dtype,
+                truncate_dim=truncate_dim,
+                precision=precision,
+                pad_to_max=bool(pad_to_max),
+                threads=threads,
+                pin_threads=pin_threads,
+                revision=model_version,
+                token=use_auth_token,
+                local_files_only=local_files_only,
+            )
         )
         self._warned_of_dot_product = False
 
@@ -101,7 +113,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
 
         :raises ModelError: if the model is missing, damaged or of the wrong kind.
         """
-        self._lazy.embedder.warm_up()
+        self._shared.embedder.warm_up()
 
     def embed_queries(self, queries: List[str]) -> np.ndarray:
         """Embed queries.
@@ -112,7 +124,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         """
         texts = [queries] if isinstance(queries, str) else queries
         check_list(texts, "queries", type(self).__name__)
-        return self._lazy.embedder.embed_queries(texts, self.batch_size, self._shows_progress(texts))
+        return self._shared.embedder.embed_queries(texts, self.batch_size, self._shows_progress(texts))
 
     def embed_documents(self, documents: List[Document]) -> np.ndarray:
         """Embed documents.
@@ -124,7 +136,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         check_documents(documents, Document, type(self).__name__)
         texts = texts_of(documents, self.embed_meta_fields)
         self._check_dimension(self.document_store)
-        return self._lazy.embedder.embed_documents(texts, self.batch_size, self._shows_progress(texts))
+        return self._shared.embedder.embed_documents(texts, self.batch_size, self._shows_progress(texts))
 
     def run_indexing(self, documents: List[Document]) -> Tuple[Dict[str, Any], str]:
         """Give documents their embeddings, in an indexing pipeline; the input stays as it is.
@@ -200,7 +212,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
     def _embed_for(self, store: BaseDocumentStore, queries: List[str], batch_size: Optional[int] = None) -> np.ndarray:
         self._check_dimension(store)
         self._warn_of_dot_product(store)
-        return self._lazy.embedder.embed_queries(queries, batch_size or self.batch_size, self._shows_progress(queries))
+        return self._shared.embedder.embed_queries(queries, batch_size or self.batch_size, self._shows_progress(queries))
 
     def _query_arguments(
         self,
@@ -212,7 +224,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         scale_score: Optional[bool],
     ) -> Dict[str, Any]:
         top_k = self.top_k if top_k is None else top_k
-        check_top_k(top_k, type(self).__name__)
+        check_whole_number(top_k, f"{type(self).__name__}: top_k")
         return {
             "filters": filters,
             "top_k": top_k,
@@ -230,16 +242,16 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
 
     def _check_dimension(self, store: Optional[BaseDocumentStore]) -> None:
         expected = getattr(store, "embedding_dim", None)
-        dimension = self._lazy.embedder.dimension
+        dimension = self._shared.embedder.dimension
         if expected is not None and expected != dimension:
             msg = (
-                f"The document store holds vectors of {expected} numbers, and {self._lazy.model} makes vectors of "
+                f"The document store holds vectors of {expected} numbers, and {self._shared.config.model} makes vectors of "
                 f"{dimension}: create the store with embedding_dim={dimension}."
             )
             raise InputError(msg)
 
     def _warn_of_dot_product(self, store: BaseDocumentStore) -> None:
-        normalized = self._lazy.embedder.settings.normalize
+        normalized = self._shared.embedder.settings.normalize
         if getattr(store, "similarity", None) == "dot_product" and normalized and not self._warned_of_dot_product:
             self._warned_of_dot_product = True
             logger.warning(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from fastrag_quant.errors import CalibrationError, MissingExtraError
-from fastrag_quant.extras import is_installed
-from fastrag_quant.noise import quiet_logs
+from fastrag_quant.config import DEFAULTS
+from fastrag_quant.errors import CalibrationError, InputError, MissingExtraError
+from fastrag_quant.host.extras import is_installed
+from fastrag_quant.host.noise import quiet_logs
+from fastrag_quant.text_files import is_text_file, read_text_file
 
 # fastRAG's recipe: questions and abstracts of scientific papers, in equal parts.
 DEFAULT_DATASETS = ("allenai/qasper:qas.question", "allenai/qasper:abstract")
@@ -20,9 +21,6 @@ DEFAULT_DATASETS = ("allenai/qasper:qas.question", "allenai/qasper:abstract")
 # Fewer texts leave activation ranges and fidelity to chance.
 FEWEST_TEXTS = 20
 _HELD_OUT_SHARE = 0.2
-_MOST_HELD_OUT = 200
-
-_FILE_SUFFIXES = (".txt", ".jsonl")
 
 # Data sets that datasets 4 and later refuse, because they are a script, have a copy in parquet there.
 _PARQUET_REVISION = "refs/convert/parquet"
@@ -53,27 +51,39 @@ def load_calibration(source: str | Path | Iterable[str] | None, sample_size: int
     :return: the sample, and up to 200 others.
     :raises CalibrationError: if the source cannot be read or holds fewer than 20 different texts.
     """
+    texts, name = read_texts(source, seed)
+    return split(texts, sample_size, seed, name)
+
+
+def read_texts(source: str | Path | Iterable[str] | None, seed: int) -> tuple[Iterable[str], str]:
+    """Read texts from where :func:`load_calibration` takes them.
+
+    :param seed: of the sample that evens out the parts of qasper.
+    :return: the texts, and the name of their source for a manifest.
+    :raises CalibrationError: if the source cannot be read.
+    """
     if source is None:
         parts = [_read_dataset(name) for name in DEFAULT_DATASETS]
         shortest = min(map(len, parts))
         sampler = random.Random(seed)
-        texts = [text for part in parts for text in sampler.sample(part, shortest)]
-        return split(texts, sample_size, seed, " and ".join(DEFAULT_DATASETS))
+        return [text for part in parts for text in sampler.sample(part, shortest)], " and ".join(DEFAULT_DATASETS)
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
-        if _plain_suffix(path) in _FILE_SUFFIXES or _exists(path):
-            return split(read_text_file(path), sample_size, seed, path.name)
-        return split(_read_dataset(str(source)), sample_size, seed, _public_name(str(source)))
+        if is_text_file(path) or _exists(path):
+            return _read_file(path), path.name
+        return _read_dataset(str(source)), _public_name(str(source))
     if not isinstance(source, Iterable):
         msg = f"Calibration needs texts, a file or a data set, not {type(source).__name__}."
         raise CalibrationError(msg)
-    return split(source, sample_size, seed, "texts")
+    return source, "texts"
 
 
-def split(texts: Iterable[str], sample_size: int, seed: int, source: str) -> CalibrationTexts:
-    """Sample texts for calibration and hold back others.
+def sample(texts: Iterable[str], most: int, seed: int, source: str) -> list[str]:
+    """Return different texts in an order that hangs on the seed alone.
 
     :param texts: strings; empty ones and repetitions are dropped.
+    :param most: texts at the most.
+    :param source: where they come from, for messages.
     :raises CalibrationError: for anything but strings, and for fewer than 20 different texts.
     """
     different = list(dict.fromkeys(_stripped(texts, source)))
@@ -84,9 +94,19 @@ def split(texts: Iterable[str], sample_size: int, seed: int, source: str) -> Cal
         )
         raise CalibrationError(msg)
     random.Random(seed).shuffle(different)
+    return different[:most]
+
+
+def split(texts: Iterable[str], sample_size: int, seed: int, source: str) -> CalibrationTexts:
+    """Sample texts for calibration and hold back others.
+
+    :param texts: strings; empty ones and repetitions are dropped.
+    :raises CalibrationError: for anything but strings, and for fewer than 20 different texts.
+    """
+    different = sample(texts, sys.maxsize, seed, source)
     held_out = max(int(len(different) * _HELD_OUT_SHARE), len(different) - sample_size)
     boundary = len(different) - held_out
-    return CalibrationTexts(different[:boundary], different[boundary:][:_MOST_HELD_OUT], source)
+    return CalibrationTexts(different[:boundary], different[boundary:][: DEFAULTS.verified], source)
 
 
 def _stripped(texts: Iterable[str], source: str) -> Iterator[str]:
@@ -105,47 +125,11 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _plain_suffix(path: Path) -> str:
-    return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-
-
-def read_text_file(path: Path) -> list[str]:
-    """Read texts from a file.
-
-    :param path: .txt (a text a line) or .jsonl (objects with "text"), plain or gzipped.
-    :return: the texts, in file order; blank lines are left out.
-    :raises CalibrationError: if the file is of another kind or cannot be read.
-    """
-    suffix = _plain_suffix(path)
-    if suffix not in _FILE_SUFFIXES:
-        msg = f"{path} is neither .txt (a text a line) nor .jsonl (objects with 'text'), plain or gzipped."
-        raise CalibrationError(msg)
+def _read_file(path: Path) -> list[str]:
     try:
-        with _open_text(path) as file:
-            return [_text_of(line, number) if suffix == ".jsonl" else line.strip() for number, line in _lines(file)]
-    except (OSError, EOFError, ValueError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise CalibrationError(msg) from error
-
-
-def _open_text(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-
-
-def _lines(file: IO[str]) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in enumerate(file, 1) if line.strip())
-
-
-def _text_of(line: str, number: int) -> str:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        msg = f"line {number} is not JSON ({error})"
-        raise ValueError(msg) from error
-    if not isinstance(content, dict) or not isinstance(content.get("text"), str):
-        msg = f"line {number} is not an object with a string 'text'"
-        raise ValueError(msg)
-    return str(content["text"])
+        return read_text_file(path)
+    except InputError as error:
+        raise CalibrationError(str(error)) from error
 
 
 def _read_dataset(name_and_column: str) -> list[str]:

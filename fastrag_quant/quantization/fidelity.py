@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from fastrag_quant.vectors.output import unit
+
 NEIGHBOURS = 10
 
 
@@ -40,7 +42,7 @@ def measure_fidelity(fp32: np.ndarray, int8: np.ndarray) -> Fidelity:
     :param fp32: shape (texts, dimension), at least two texts.
     :param int8: of the same shape.
     """
-    fp32, int8 = _unit(fp32), _unit(int8)
+    fp32, int8 = unit(fp32.astype(np.float64)), unit(int8.astype(np.float64))
     cosines = np.sum(fp32 * int8, axis=1)
     nearest = _nearest(fp32, fp32)
     return Fidelity(
@@ -51,12 +53,6 @@ def measure_fidelity(fp32: np.ndarray, int8: np.ndarray) -> Fidelity:
         mixed_overlap=_overlap(nearest, _nearest(int8, fp32)),
         texts=len(fp32),
     )
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = vectors.astype(np.float64)
-    lengths: np.ndarray = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.finfo(np.float64).tiny)
 
 
 def _nearest(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:

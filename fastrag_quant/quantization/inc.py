@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from fastrag_quant.engines.ipex import WEIGHTS_NAME, IpexEngine
-from fastrag_quant.engines.torch_loading import load_encoder
+from fastrag_quant.engines.ipex import WEIGHTS_NAME
+from fastrag_quant.engines.torch_encoder import load_encoder
 from fastrag_quant.errors import ModelError
-from fastrag_quant.noise import import_quietly, quiet_logs
-from fastrag_quant.random_state import unchanged_random_state
-from fastrag_quant.source import ModelSource
-from fastrag_quant.system import require_avx2
-from fastrag_quant.tokenization import TokenizedTexts
+from fastrag_quant.host.noise import import_quietly, quiet_logs
+from fastrag_quant.host.random_state import unchanged_random_state
+from fastrag_quant.model.tokenization import RaggedTokens
+from fastrag_quant.quantization.job import QuantizationJob
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,33 +30,23 @@ _RANGES_FROM_HISTOGRAMS = {".*": {"activation": {"algorithm": ["kl"]}}}
 
 
 @unchanged_random_state()
-def quantize_with_inc(
-    source: ModelSource, calibration: TokenizedTexts, directory: Path, progress_bar: bool = False
-) -> list[str]:
+def quantize_with_inc(job: QuantizationJob) -> None:
     """Write int8 TorchScript and its config.json, calibrated on texts at their own length.
 
-    :param source: the fp32 model.
-    :param calibration: token ids of the calibration texts.
-    :param directory: where to write; it exists.
-    :param progress_bar: whether to show calibration's progress on standard error.
-    :return: the names of the files that the ipex engine reads.
     :raises ModelError: if the model cannot be loaded or quantized.
-    :raises UnsupportedCpuError: if importing IPEX would crash on this CPU.
     """
-    require_avx2(IpexEngine.name)
     import_quietly("intel_extension_for_pytorch", "neural_compressor.quantization", "optimum.intel.neural_compressor")
     with quiet_logs():
         # SDPA would hide the matmuls of attention from neural-compressor, which would stay in fp32.
-        model = load_encoder(source, attn_implementation="eager")
-    model.config._name_or_path = source.public_name  # no path of this machine in the model's config.json
+        model = load_encoder(job.source, attn_implementation="eager")
+    model.config._name_or_path = job.source.public_name  # no path of this machine in the model's config.json
     with _private_workspace(), _histograms_as_torch_takes_them():
         try:
-            _quantize(model, _dataset(model, calibration), directory, progress_bar)
+            _quantize(model, _dataset(model, job.calibration), job.directory, job.progress_bar)
         except Exception as error:
-            msg = f"neural-compressor cannot quantize {source.name} ({error})."
+            msg = f"neural-compressor cannot quantize {job.source.name} ({error})."
             raise ModelError(msg) from error
-    _check_attention_is_quantized(directory)
-    return [WEIGHTS_NAME]
+    _check_attention_is_quantized(job.directory)
 
 
 def _quantize(model: PreTrainedModel, dataset: Dataset, directory: Path, progress_bar: bool) -> None:
@@ -89,19 +78,17 @@ def _quantize(model: PreTrainedModel, dataset: Dataset, directory: Path, progres
         )
 
 
-def _dataset(model: PreTrainedModel, calibration: TokenizedTexts) -> Dataset:
+def _dataset(model: PreTrainedModel, calibration: RaggedTokens) -> Dataset:
     import inspect
 
     from datasets import Dataset
 
-    columns = {
-        "input_ids": calibration.token_ids,
-        "attention_mask": [[1] * len(ids) for ids in calibration.token_ids],
-    }
+    texts = [ids.tolist() for ids in calibration.texts()]
+    columns = {"input_ids": texts, "attention_mask": [[1] * len(ids) for ids in texts]}
     # RoBERTa and its kin take token types but have a single one; their tokenizers, and so IPEXModel, give none.
     takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
     if takes_token_types and getattr(model.config, "type_vocab_size", 0) > 1:
-        columns["token_type_ids"] = [[0] * len(ids) for ids in calibration.token_ids]
+        columns["token_type_ids"] = [[0] * len(ids) for ids in texts]
     return Dataset.from_dict(columns)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastrag_quant.engines.openvino import inference_precisions
-from fastrag_quant.ranking import unit
+from fastrag_quant.vectors.output import unit
 
 if TYPE_CHECKING:
     import openvino

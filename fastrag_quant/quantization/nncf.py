@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from fastrag_quant.batching import TokenBatch, pad
-from fastrag_quant.engines.openvino import IR_NAME, PRECISION_KEY, WEIGHTS_NAME, graph_settings
-from fastrag_quant.engines.torch_loading import load_encoder
-from fastrag_quant.engines.torch_pooling import pooled
+from fastrag_quant.engines.padded import PaddedBatch, pad
+from fastrag_quant.engines.openvino import IR_NAME, PRECISION_KEY, graph_settings
+from fastrag_quant.engines.torch_encoder import load_encoder, pooled
 from fastrag_quant.errors import ModelError
-from fastrag_quant.noise import import_quietly, quiet_logs, without_telemetry
+from fastrag_quant.host.noise import import_quietly, quiet_logs, without_telemetry
 from fastrag_quant.quantization.inference_precision import choose_inference_precision
-from fastrag_quant.random_state import unchanged_random_state
-from fastrag_quant.settings import EmbedderSettings
-from fastrag_quant.source import ModelSource
-from fastrag_quant.tokenization import TokenizedTexts
+from fastrag_quant.quantization.job import QuantizationJob
+from fastrag_quant.host.random_state import unchanged_random_state
+from fastrag_quant.model.settings import EmbedderSettings
+from fastrag_quant.model.tokenization import RaggedTokens
 
 if TYPE_CHECKING:
     import openvino
@@ -30,47 +29,38 @@ if TYPE_CHECKING:
 
 
 @unchanged_random_state()
-def quantize_with_nncf(
-    source: ModelSource,
-    settings: EmbedderSettings,
-    calibration: TokenizedTexts,
-    directory: Path,
-    progress_bar: bool = False,
-) -> list[str]:
+def quantize_with_nncf(job: QuantizationJob) -> None:
     """Write an int8 IR whose output is the embedding, calibrated on texts at their own length.
 
-    :param source: the fp32 model.
-    :param settings: pooling and normalisation, which become part of the graph.
-    :param calibration: token ids of the calibration texts.
-    :param directory: where to write; it exists.
-    :param progress_bar: whether to show calibration's progress on standard error.
-    :return: the names of the files that the openvino engine reads.
+    Pooling and normalisation become part of the graph.
+
     :raises ModelError: if the model cannot be loaded, converted or quantized.
     """
-    encoder = load_encoder(source, attn_implementation="eager")
-    batches = [pad([ids], len(ids), settings.pad_token_id) for ids in calibration.token_ids]
+    settings = job.settings
+    encoder = load_encoder(job.source, attn_implementation="eager")
+    batches = [pad(RaggedTokens.of([ids]), len(ids), settings.pad_token_id) for ids in job.calibration.texts()]
     with without_telemetry(), quiet_logs():
         import_quietly("openvino", "nncf")
         import openvino
 
         try:
-            model = _quantize(_convert(encoder, settings, calibration), batches, progress_bar)
+            model = _quantize(_convert(encoder, settings, job.calibration), batches, job.progress_bar)
             precision = choose_inference_precision(model, [_inputs(batch) for batch in batches])
         except Exception as error:
-            msg = f"NNCF cannot quantize {source.name} ({error})."
+            msg = f"NNCF cannot quantize {job.source.name} ({error})."
             raise ModelError(msg) from error
         for key, value in {**graph_settings(settings), PRECISION_KEY: precision}.items():
             model.set_rt_info(value, ["fastrag_quant", key])
-        openvino.save_model(model, directory / IR_NAME, compress_to_fp16=False)
-    return [IR_NAME, WEIGHTS_NAME]
+        openvino.save_model(model, job.directory / IR_NAME, compress_to_fp16=False)
 
 
-def _convert(encoder: torch.nn.Module, settings: EmbedderSettings, calibration: TokenizedTexts) -> openvino.Model:
+def _convert(encoder: torch.nn.Module, settings: EmbedderSettings, calibration: RaggedTokens) -> openvino.Model:
     import openvino
     import torch
 
-    shortest, longest = (choose(calibration.token_ids, key=len) for choose in (min, max))
-    example = pad([shortest, longest], len(longest), settings.pad_token_id)
+    lengths = calibration.lengths
+    shortest_and_longest = np.array([lengths.argmin(), lengths.argmax()])
+    example = pad(calibration.take(shortest_and_longest), int(lengths.max()), settings.pad_token_id)
     any_shape = openvino.PartialShape([-1, -1])
     with torch.inference_mode():
         return openvino.convert_model(
@@ -126,12 +116,12 @@ def _additive(hidden: torch.Tensor) -> torch.Tensor:
     return hidden.to(torch.float32) * torch.finfo(torch.float32).min
 
 
-def _quantize(model: openvino.Model, batches: list[TokenBatch], progress_bar: bool) -> openvino.Model:
+def _quantize(model: openvino.Model, batches: list[PaddedBatch], progress_bar: bool) -> openvino.Model:
     import nncf
 
     with _quiet_console(), tqdm(total=len(batches), desc="Calibrating", unit=" texts", disable=not progress_bar) as bar:
 
-        def inputs(batch: TokenBatch) -> dict[str, np.ndarray]:
+        def inputs(batch: PaddedBatch) -> dict[str, np.ndarray]:
             # NNCF takes every text more than once.
             bar.update(min(1, len(batches) - bar.n))
             return _inputs(batch)
@@ -144,7 +134,7 @@ def _quantize(model: openvino.Model, batches: list[TokenBatch], progress_bar: bo
         )
 
 
-def _inputs(batch: TokenBatch) -> dict[str, Any]:
+def _inputs(batch: PaddedBatch) -> dict[str, Any]:
     return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastrag_quant.errors import OutputExistsError
-from fastrag_quant.manifest import MANIFEST_NAME
+from fastrag_quant.model.manifest import MANIFEST_NAME
 
 
 def check_output(output: Path, overwrite: bool) -> None:

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from fastrag_quant.defaults import DEFAULTS
-from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.config import DEFAULTS, EmbedderConfig
+from fastrag_quant.engines import QUANTIZED_KINDS, EngineKind
+from fastrag_quant.engines.choice import int8_engines
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
-from fastrag_quant.extras import DISTRIBUTIONS_OF_EXTRA, missing_distributions, require
-from fastrag_quant.manifest import MANIFEST_NAME, EngineRecord, FileRecord, Manifest
+from fastrag_quant.host.cpu import isa
+from fastrag_quant.host.extras import DISTRIBUTIONS_OF_EXTRA, missing_distributions, require
+from fastrag_quant.model.manifest import EngineRecord, FileRecord, Manifest
+from fastrag_quant.model.settings import read_json, settings_from_files
+from fastrag_quant.model.source import ModelSource
+from fastrag_quant.model.tokenization import TOKENIZER_NAME
 from fastrag_quant.quantization.calibration import CalibrationTexts, load_calibration
 from fastrag_quant.quantization.fidelity import Fidelity
+from fastrag_quant.quantization.job import QuantizationJob
 from fastrag_quant.quantization.output_directory import check_output, whole_or_not_at_all
-from fastrag_quant.quantization.verification import verify
-from fastrag_quant.settings import EmbedderSettings, SettingsOverrides, settings_from_files
-from fastrag_quant.source import ModelSource
-from fastrag_quant.system import isa
-from fastrag_quant.tokenization import TOKENIZER_NAME, TextTokenizer, TokenizedTexts
+from fastrag_quant.quantization.verification import verify_all
 
 logger = logging.getLogger(__name__)
 
@@ -104,29 +108,34 @@ def quantize(
     :raises FidelityError: if the int8 vectors are too far from the fp32 ones.
     :raises MissingExtraError: if what quantizes for the engine is not installed.
     """
-    engines = _engines(engine)
+    kinds = _kinds(engine)
     _check_arguments(sample_size, min_cosine, overwrite)
     output = Path(output_path).expanduser()
     check_output(output, overwrite)
-    overrides = SettingsOverrides(
-        pooling=pooling, max_seq_len=max_seq_len, query_prompt=query_prompt, document_prompt=document_prompt
+    fp32 = EmbedderConfig(
+        model,
+        "torch",
+        pooling,
+        max_seq_len,
+        query_prompt,
+        document_prompt,
+        revision=revision,
+        token=token,
+        local_files_only=local_files_only,
     )
-    source = ModelSource(str(model), revision, token, local_files_only)
+    source = fp32.source
     metadata = source.fetch()
-    _refuse_int8_source(metadata, source)
-    settings = settings_from_files(metadata, source.name, overrides)
+    _check_source(source, metadata, kinds)
+    settings = settings_from_files(metadata, source.name, fp32.overrides)
     texts = load_calibration(calibration, sample_size, seed)
     with whole_or_not_at_all(output) as directory:
         _write_metadata(metadata, directory)
-        tokenized = _tokenize(directory, settings, texts.texts)
-        records = {}
-        for name in engines:
-            logger.info("Quantizing %s for %s on %d texts.", source.name, name, len(texts.texts))
-            records[name] = _quantize_for(name, source, settings, tokenized, directory, progress_bar)
-        manifest = _manifest(source, settings, texts, tokenized, seed, directory, records)
+        job = QuantizationJob(source, settings, directory, texts.texts, progress_bar)
+        records = {kind.name: _quantize_for(kind, job) for kind in kinds}
+        manifest = _manifest(job, texts, seed, records)
         manifest.write(directory)
         logger.info("Comparing with fp32 on %d texts that calibration did not see.", len(texts.held_out))
-        manifest, fidelity = verify(source, directory, manifest, overrides, texts, min_cosine)
+        manifest, fidelity = verify_all(fp32, directory, manifest, texts, min_cosine)
         manifest.write(directory)
     return QuantizationResult(
         directory=output,
@@ -137,32 +146,35 @@ def quantize(
     )
 
 
-def _engines(wanted: str) -> list[str]:
-    """Return the engines to quantize for, whose dependencies are all installed."""
+def _kinds(wanted: str) -> list[EngineKind]:
+    """Return the engines to quantize for, all of which can be quantized for here."""
     if wanted == "all":
-        installed = [name for name in _QUANTIZERS if not missing_distributions(_extra_of(name))]
-        if not installed:
-            extras = " or ".join(f"pip install 'fastrag-quant[{_extra_of(name)}]'" for name in _QUANTIZERS)
+        kinds = [
+            kind
+            for kind in QUANTIZED_KINDS.values()
+            if not missing_distributions(_extra_of(kind)) and kind.why_not_cpu() is None
+        ]
+        if not kinds:
+            extras = " or ".join(f"pip install 'fastrag-quant[{_extra_of(kind)}]'" for kind in QUANTIZED_KINDS.values())
             msg = f"Nothing that quantizes is installed: {extras}"
             raise MissingExtraError(msg)
-        return installed
-    if wanted not in _QUANTIZERS:
-        msg = f"Cannot quantize for the engine {wanted!r}: use one of all, {', '.join(_QUANTIZERS)}."
+        return kinds
+    if wanted not in QUANTIZED_KINDS:
+        msg = f"Cannot quantize for the engine {wanted!r}: use one of all, {', '.join(QUANTIZED_KINDS)}."
         raise InputError(msg)
-    require(_extra_of(wanted), f"Quantization for the {wanted} engine")
-    return [wanted]
+    kind = QUANTIZED_KINDS[wanted]
+    require(_extra_of(kind), f"Quantization for the {wanted} engine")
+    kind.check_cpu()
+    return [kind]
 
 
-def _extra_of(engine: str) -> str:
-    extra = ENGINE_KINDS[engine].quantization_extra
-    assert extra is not None  # of all that _QUANTIZERS names
-    return extra
+def _extra_of(kind: EngineKind) -> str:
+    assert kind.quantization_extra is not None  # of all of QUANTIZED_KINDS
+    return kind.quantization_extra
 
 
 def _check_arguments(sample_size: int, min_cosine: float, overwrite: bool) -> None:
-    if not isinstance(sample_size, int) or isinstance(sample_size, bool) or sample_size < 1:
-        msg = f"sample_size must be a whole number of at least 1, not {sample_size!r}."
-        raise InputError(msg)
+    check_whole_number(sample_size, "sample_size")
     if not isinstance(min_cosine, int | float) or not 0 <= min_cosine <= 1:
         msg = f"min_cosine must be between 0 and 1, not {min_cosine!r}."
         raise InputError(msg)
@@ -171,29 +183,30 @@ def _check_arguments(sample_size: int, min_cosine: float, overwrite: bool) -> No
         raise InputError(msg)
 
 
-def _refuse_int8_source(metadata: Path, source: ModelSource) -> None:
-    if (metadata / MANIFEST_NAME).is_file():
+def _check_source(source: ModelSource, metadata: Path, kinds: list[EngineKind]) -> None:
+    if int8_engines(metadata, Manifest.read(metadata)):
         msg = f"{source.name} is quantized already: quantize the fp32 embedder it was made from."
         raise ModelError(msg)
+    config = read_json(metadata / "config.json")
+    for kind in kinds:
+        if reason := kind.why_not_architecture(config):
+            msg = f"{source.name} cannot be quantized for the {kind.name} engine: {reason}."
+            raise ModelError(msg)
 
 
-def _quantize_for(
-    engine: str,
-    source: ModelSource,
-    settings: EmbedderSettings,
-    calibration: TokenizedTexts,
-    directory: Path,
-    progress_bar: bool,
-) -> EngineRecord:
+def _quantize_for(kind: EngineKind, job: QuantizationJob) -> EngineRecord:
+    logger.info("Quantizing %s for %s on %d texts.", job.source.name, kind.name, len(job.texts))
+    assert kind.quantizer is not None  # of all of QUANTIZED_KINDS
+    module, _, function = kind.quantizer.partition(":")
     try:
-        files = _QUANTIZERS[engine](source, settings, calibration, directory, progress_bar)
+        getattr(import_module(module), function)(job)
     except ModelError as error:
-        others = ", ".join(name for name in _QUANTIZERS if name != engine)
-        msg = f"{error} To leave the {engine} engine out, quantize for another alone (--engine): {others}."
+        others = ", ".join(name for name in QUANTIZED_KINDS if name != kind.name)
+        msg = f"{error} To leave the {kind.name} engine out, quantize for another alone (--engine): {others}."
         raise ModelError(msg) from error
     return EngineRecord(
-        files={name: FileRecord.of(directory / name) for name in files},
-        versions={name: version(name) for name in DISTRIBUTIONS_OF_EXTRA[_extra_of(engine)]},
+        files={name: FileRecord.of(job.directory / name) for name in kind.weights},
+        versions={name: version(name) for name in DISTRIBUTIONS_OF_EXTRA[_extra_of(kind)]},
         isa=isa(),
         fidelity={},
     )
@@ -217,27 +230,15 @@ def _write_metadata(metadata: Path, directory: Path) -> None:
             shutil.copyfile(metadata / name, directory / name)
 
 
-def _tokenize(directory: Path, settings: EmbedderSettings, texts: list[str]) -> TokenizedTexts:
-    tokenizer = TextTokenizer(directory, settings.max_seq_len)
-    # One by one, because IPEX and neural-compressor fork, and tokenizers warns of forks after parallel work.
-    cut = [tokenizer([settings.document_prompt + text]) for text in texts]
-    return TokenizedTexts([ids for one in cut for ids in one.token_ids], sum(one.truncated for one in cut))
-
-
 def _manifest(
-    source: ModelSource,
-    settings: EmbedderSettings,
-    texts: CalibrationTexts,
-    tokenized: TokenizedTexts,
-    seed: int,
-    directory: Path,
-    engines: dict[str, EngineRecord],
+    job: QuantizationJob, texts: CalibrationTexts, seed: int, engines: dict[str, EngineRecord]
 ) -> Manifest:
-    lengths = tokenized.lengths
+    lengths = job.calibration.lengths
+    directory = job.directory
     shared = [path for path in directory.rglob("*") if path.is_file() and path.suffix in (".json", ".txt", ".model")]
     return Manifest(
-        settings=settings,
-        source={"model": source.public_name, "revision": source.revision},
+        settings=job.settings,
+        source={"model": job.source.public_name, "revision": job.source.revision},
         calibration={
             "source": texts.source,
             "texts": len(texts.texts),
@@ -257,26 +258,3 @@ def _fp32_bytes(metadata: Path) -> int:
         if sizes:
             return sum(sizes)
     return 0
-
-
-def _inc(
-    source: ModelSource, _: EmbedderSettings, calibration: TokenizedTexts, directory: Path, bar: bool
-) -> list[str]:
-    from fastrag_quant.quantization.inc import quantize_with_inc
-
-    return quantize_with_inc(source, calibration, directory, bar)
-
-
-def _nncf(
-    source: ModelSource, settings: EmbedderSettings, calibration: TokenizedTexts, directory: Path, bar: bool
-) -> list[str]:
-    from fastrag_quant.quantization.nncf import quantize_with_nncf
-
-    return quantize_with_nncf(source, settings, calibration, directory, bar)
-
-
-# Imported when called: each needs libraries that the other does without.
-_QUANTIZERS: dict[str, Callable[[ModelSource, EmbedderSettings, TokenizedTexts, Path, bool], list[str]]] = {
-    "openvino": _nncf,
-    "ipex": _inc,
-}

@@ -1,71 +1,115 @@
-"""What a freshly quantized model directory is worth: its fidelity to fp32, its speed, the ranges of its vectors."""
+"""What int8 weights are worth: their fidelity to fp32, their speed, the ranges of their vectors."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
-from fastrag_quant.errors import FidelityError
-from fastrag_quant.manifest import Manifest
-from fastrag_quant.quantization.calibration import CalibrationTexts
+from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines.choice import fp32_of, int8_engines
+from fastrag_quant.errors import FidelityError, InputError, ModelError
+from fastrag_quant.model.manifest import Manifest
+from fastrag_quant.quantization.calibration import CalibrationTexts, read_texts, sample
 from fastrag_quant.quantization.engine_speed import measure_engine_speed
 from fastrag_quant.quantization.fidelity import Fidelity, measure_fidelity
-from fastrag_quant.settings import SettingsOverrides
-from fastrag_quant.source import ModelSource
 
 
 def verify(
-    source: ModelSource,
-    directory: Path,
-    manifest: Manifest,
-    overrides: SettingsOverrides,
-    texts: CalibrationTexts,
-    min_cosine: float,
-) -> tuple[Manifest, dict[str, Fidelity]]:
-    """Embed texts in fp32 and with every engine of a model directory, and compare.
+    model: str | Path,
+    texts: str | Path | Iterable[str] | None = None,
+    *,
+    fp32: str | Path | None = None,
+    sample_size: int = DEFAULTS.verified,
+    seed: int = DEFAULTS.seed,
+    pooling: str | None = None,
+    token: str | bool | None = None,
+    local_files_only: bool = False,
+) -> dict[str, Fidelity]:
+    """Compare the vectors of an int8 model with those of its fp32 model, and write nothing.
 
-    :param source: the fp32 model.
+    :param model: a quantized model directory, or the hub name of a published int8 model.
+    :param texts: what to embed; as the calibration texts of :func:`fastrag_quant.quantize`.
+    :param fp32: the model that it was made from; None is the hub model that its manifest names.
+    :param sample_size: texts at the most.
+    :param seed: of the sample.
+    :param pooling: "cls" or "mean"; needed only where the int8 model's files do not say.
+    :param token: access token of the hub.
+    :param local_files_only: use the hub's local cache alone.
+    :return: the fidelity on each engine that the model has weights for and that can run here.
+    :raises InputError: if it is not known which fp32 model it was made from.
+    :raises CalibrationError: if there are no usable texts.
+    :raises ModelError: if the model is no int8 model, and as :class:`fastrag_quant.QuantizedEmbedder`.
+    """
+    check_whole_number(sample_size, "sample_size")
+    int8 = EmbedderConfig(model, pooling=pooling, token=token, local_files_only=local_files_only)
+    directory = int8.source.fetch()
+    built = int8_engines(directory, Manifest.read(directory))
+    if not built:
+        msg = f"{int8.source.name} is not an int8 model: pass a directory that fastrag_quant-quantize wrote."
+        raise ModelError(msg)
+    origin = str(fp32 or fp32_of(int8.source) or "")
+    if not origin:
+        msg = f"{int8.source.name} does not say which hub model it was made from: pass fp32 (--model-name)."
+        raise InputError(msg)
+    read, name = read_texts(texts, seed)
+    chosen = sample(read, sample_size, seed, name)
+    usable = [name for name in built if ENGINE_KINDS[name].why_not_here() is None]
+    embedded = {}
+    with _no_warnings_of_cut_texts():
+        for name in usable or built:  # with none that is usable, the first says why
+            with QuantizedEmbedder.from_config(replace(int8, engine=name)) as embedder:
+                embedded[name] = embedder.embed_documents(chosen)
+                settings = embedder.settings
+        same = EmbedderConfig(
+            origin,
+            "torch",
+            settings.pooling,
+            settings.max_seq_len,
+            settings.query_prompt,
+            settings.document_prompt,
+            normalize=settings.normalize,
+            token=token,
+            local_files_only=local_files_only,
+        )
+        with QuantizedEmbedder.from_config(same) as embedder:
+            expected = embedder.embed_documents(chosen)
+    return {name: measure_fidelity(expected, vectors) for name, vectors in embedded.items()}
+
+
+def verify_all(
+    fp32: EmbedderConfig, directory: Path, manifest: Manifest, texts: CalibrationTexts, min_cosine: float
+) -> tuple[Manifest, dict[str, Fidelity]]:
+    """Embed texts in fp32 and with every engine of a model directory that was just written, and compare.
+
+    :param fp32: the model that was quantized.
     :param directory: holds the weights and the manifest.
     :param manifest: without fidelity, speed and ranges.
-    :param overrides: what the caller set in place of the model's own settings.
     :param texts: fidelity is measured on those held out, speed on those calibrated with, ranges on both.
     :param min_cosine: smallest mean cosine that passes.
     :return: the manifest with what was measured, and the fidelity of each engine.
     :raises FidelityError: if an engine's vectors are too far from the fp32 ones.
     """
     with _no_warnings_of_cut_texts():
-        fp32 = _fp32_vectors(source, overrides, [*texts.held_out, *texts.texts])
+        with QuantizedEmbedder.from_config(fp32) as embedder:
+            expected = embedder.embed_documents([*texts.held_out, *texts.texts])
         fidelities, engines = {}, {}
         for name, record in manifest.engines.items():
             with QuantizedEmbedder(directory, name) as int8:
-                fidelity = measure_fidelity(fp32[: len(texts.held_out)], int8.embed_documents(texts.held_out))
-                _check_fidelity(fidelity, min_cosine, f"{source.name} on {name}")
+                fidelity = measure_fidelity(expected[: len(texts.held_out)], int8.embed_documents(texts.held_out))
+                _check_fidelity(fidelity, min_cosine, f"{fp32.source.name} on {name}")
                 speed = measure_engine_speed(int8, texts.texts)
             fidelities[name] = fidelity
             engines[name] = replace(record, fidelity=fidelity.as_dict(), speed=speed.as_dict())
-    ranges = np.stack([fp32.min(axis=0), fp32.max(axis=0)]).astype(float).round(6).tolist()
+    ranges = np.stack([expected.min(axis=0), expected.max(axis=0)]).astype(float).round(6).tolist()
     return replace(manifest, engines=engines, ranges=ranges), fidelities
-
-
-def _fp32_vectors(source: ModelSource, overrides: SettingsOverrides, texts: list[str]) -> np.ndarray:
-    with QuantizedEmbedder(
-        source.name,
-        "torch",
-        overrides.pooling,
-        overrides.max_seq_len,
-        overrides.query_prompt,
-        overrides.document_prompt,
-        revision=source.revision,
-        token=source.token,
-        local_files_only=source.local_files_only,
-    ) as fp32:
-        return fp32.embed_documents(texts)
 
 
 def _check_fidelity(fidelity: Fidelity, min_cosine: float, name: str) -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from fastrag_quant import QuantizedEmbedder, extras
 from fastrag_quant.bench import doctor
-from fastrag_quant.bench.cli import main
+from fastrag_quant.commands.bench import main
 from fastrag_quant.bench.doctor import describe_environment, describe_machine, describe_model
 from fastrag_quant.engines import installed_engines
-from fastrag_quant.manifest import EngineRecord, Manifest
-from fastrag_quant.system import cpu_model, usable_cores
+from fastrag_quant.model.manifest import EngineRecord, Manifest
+from fastrag_quant.host.cpu import cpu_model, usable_cores
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ if find_spec("haystack") is None:
     pytest.skip("Haystack is not installed", allow_module_level=True)
 
 from fastrag_quant.bench import pipeline
-from fastrag_quant.bench.cli import main
+from fastrag_quant.commands.bench import main
 from fastrag_quant.bench.local_task import LocalTask
 from fastrag_quant.bench.pipeline import PipelineSettings, default_pipeline, measure_pipeline
 from fastrag_quant.errors import InputError
-from fastrag_quant.extras import is_installed
+from fastrag_quant.host.extras import is_installed
 
 HAYSTACK1 = is_installed("farm-haystack")
 RETRIEVER, RANKER = ("Retriever", "Ranker") if HAYSTACK1 else ("retriever", "ranker")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.bench.cli import main
+from fastrag_quant.commands.bench import main
 from fastrag_quant.bench.local_task import LocalTask, read_task
 from fastrag_quant.bench.quality import (
     FP32,
@@ -233,7 +233,7 @@ def test_control_c_says_that_what_was_finished_is_kept(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastrag_quant.bench.quality_command.score_systems", interrupted)
+    monkeypatch.setattr("fastrag_quant.commands.quality.score_systems", interrupted)
 
     assert main([*command, "--data", str(beir)]) == 130
     assert "run the same command again to continue" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrag_quant.bench.cli import main
+from fastrag_quant.commands.bench import main
 from fastrag_quant.bench.quality import FP32, INT8, MIXED
 from fastrag_quant.bench.report import make_report
 from fastrag_quant.bench.results import read_results, write_json, write_results

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.batching import TokenBatch
+from fastrag_quant.engines.padded import TokenBatch
 from fastrag_quant.bench.runners import MODES, RunnerOptions
 from fastrag_quant.errors import InputError
 

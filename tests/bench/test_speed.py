@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder, extras
-from fastrag_quant.batching import TokenBatch
+from fastrag_quant.engines.padded import TokenBatch
 from fastrag_quant.bench.runners import MODES, TransformersRunner
 from fastrag_quant.bench.speed import SpeedSettings, measure_speed
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
-from fastrag_quant.system import usable_cores
+from fastrag_quant.host.cpu import usable_cores
 
 
 @pytest.fixture

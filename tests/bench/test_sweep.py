@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fastrag_quant import extras
+from fastrag_quant.host import extras
 from fastrag_quant.bench.speed import SpeedResult, SpeedSettings
 from fastrag_quant.bench.sweep import FailedRun, SpeedRun, plan_runs, run_all
 from fastrag_quant.errors import InputError
-from fastrag_quant.system import usable_cores
+from fastrag_quant.host.cpu import usable_cores
 
 SMALL = SpeedSettings(samples=2, batch_size=2, seq_len=16, warmup=0)
 OTHER = SpeedSettings(samples=2, batch_size=1, seq_len=16, warmup=0)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from fastrag_quant.bench import tracking
-from fastrag_quant.bench.cli import main
+from fastrag_quant.commands.bench import main
 from fastrag_quant.bench.tracking import Tracker, add_tracking_options, tracker_of
 from fastrag_quant.errors import InputError
-from fastrag_quant.noise import same_loggers
+from fastrag_quant.host.noise import same_loggers
 
 RESULT = {
     **{"task": "scifact", "measure": "nDCG@10", "model": "int8", "baseline": "fp32", "queries": None},

@@ -12,7 +12,7 @@ from haystack.document_stores.in_memory import InMemoryDocumentStore
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.components import QuantizedDocumentEmbedder
-from fastrag_quant.lazy import LazyEmbedder
+from fastrag_quant.shared import LazyEmbedder
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from fastrag_quant.components import (
     QuantizedDocumentEmbedder,
     QuantizedTextEmbedder,
 )
-from fastrag_quant.manifest import MANIFEST_NAME
+from fastrag_quant.model.manifest import MANIFEST_NAME
 
 
 @pytest.fixture(scope="module")

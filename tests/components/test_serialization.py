@@ -22,7 +22,7 @@ from fastrag_quant.components import (
     QuantizedDocumentEmbedder,
     QuantizedTextEmbedder,
 )
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputError
 
 TOKEN = Secret.from_env_var("MY_TOKEN")

@@ -16,7 +16,7 @@ import pytest
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.errors import InputError, ModelError
-from fastrag_quant.manifest import MANIFEST_NAME
+from fastrag_quant.model.manifest import MANIFEST_NAME
 
 
 def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 
 from fastrag_quant.engines import EngineOptions
 from fastrag_quant.engines.torch_threads import TorchThreads
-from fastrag_quant.system import usable_cores
+from fastrag_quant.host.cpu import usable_cores
 
 
 @pytest.fixture

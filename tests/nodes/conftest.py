@@ -12,7 +12,7 @@ from haystack.document_stores import InMemoryDocumentStore
 from haystack.nodes.base import BaseComponent
 
 from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.lazy import LazyEmbedder
+from fastrag_quant.shared import LazyEmbedder
 from fastrag_quant.nodes import QuantizedBiEncoderRetriever
 
 

@@ -15,7 +15,7 @@ from haystack.document_stores import InMemoryDocumentStore
 from haystack.errors import PipelineConfigError, PipelineError
 
 from fastrag_quant import load_pipeline
-from fastrag_quant.defaults import DEFAULTS
+from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes import EmbedderQuantizer, QuantizedBiEncoderRanker, QuantizedBiEncoderRetriever
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from fastrag_quant import quantize
-from fastrag_quant.manifest import Manifest
+from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.quantization import inc, nncf
 from fastrag_quant.quantization.quantizer import QuantizationResult
 

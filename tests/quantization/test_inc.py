@@ -13,8 +13,8 @@ import pytest
 from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.errors import ModelError, UnsupportedCpuError
 from fastrag_quant.quantization.inc import quantize_with_inc
-from fastrag_quant.source import ModelSource
-from fastrag_quant.tokenization import TokenizedTexts
+from fastrag_quant.model.source import ModelSource
+from fastrag_quant.model.tokenization import TokenizedTexts
 
 if TYPE_CHECKING:
     import torch
@@ -106,7 +106,7 @@ def test_neural_compressors_workspace_is_the_users_again_even_after_a_failure(ti
 def test_a_cpu_that_ipex_would_crash_on_is_refused_before_anything_is_loaded(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("fastrag_quant.system.cpu_flags", lambda: frozenset({"sse4_2"}))
+    monkeypatch.setattr("fastrag_quant.host.cpu.cpu_flags", lambda: frozenset({"sse4_2"}))
 
     with pytest.raises(UnsupportedCpuError, match="AVX2"):
         quantize_with_inc(ModelSource(str(tiny_model)), TokenizedTexts([[1]], 0), tmp_path)

@@ -24,10 +24,10 @@ from fastrag_quant.errors import (
     ModelError,
     OutputExistsError,
 )
-from fastrag_quant.manifest import MANIFEST_NAME, Manifest
+from fastrag_quant.model.manifest import MANIFEST_NAME, Manifest
 from fastrag_quant.quantization import verification
 from fastrag_quant.quantization.quantizer import QuantizationResult
-from fastrag_quant.system import isa
+from fastrag_quant.host.cpu import isa
 
 if TYPE_CHECKING:
     from tests.quantization.conftest import Run

@@ -1,0 +1,39 @@
+"""fastrag_quant-bench doctor."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tabulate import tabulate
+
+from fastrag_quant.bench.doctor import describe_environment, describe_machine, describe_model
+from fastrag_quant.commands.placement import add_placement_options
+
+DESCRIPTION = """\
+What this machine and environment have: CPU, ISA flags, cores, NUMA nodes, allocator, engines, Haystack; and for a
+model, what it holds and which engine "auto" takes here and why. Loads no model and measures nothing."""
+
+EXAMPLE = """\
+examples:
+  fastrag_quant-bench doctor
+  fastrag_quant-bench doctor bge-small-int8"""
+
+
+def add_parser(subparsers: Any, **arguments: Any) -> None:
+    """Add the command to the program's."""
+    parser = subparsers.add_parser(
+        "doctor", help="what this machine has", description=DESCRIPTION, epilog=EXAMPLE, **arguments
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="model directory or hub name")
+    add_placement_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> str:
+    """Return the findings to print.
+
+    :raises ModelError: if there is no such model.
+    """
+    rows = [*describe_machine(), *describe_environment(), *(describe_model(options.model) if options.model else [])]
+    return tabulate(rows, tablefmt="plain", disable_numparse=True)

@@ -1,0 +1,93 @@
+"""fastrag_quant-bench pipeline."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from fastrag_quant.bench.latency import Latency
+from fastrag_quant.bench.pipeline import PipelineResult, PipelineSettings, default_pipeline, measure_pipeline
+from fastrag_quant.bench.results import check_writable, write_results
+from fastrag_quant.commands.placement import add_placement_options
+from fastrag_quant.quantization.calibration import read_text_file
+
+DESCRIPTION = """\
+Where a Haystack pipeline spends its time. Runs a YAML pipeline of the Haystack that is installed (1, 2 or 3) over
+real queries, and prints the latency of every node and of the whole in milliseconds, and queries per second. With
+--concurrency N, N callers send queries side by side, so that latency holds the time a query waits."""
+
+EXAMPLE = """\
+examples:
+  fastrag_quant-bench pipeline --model-name bge-small-int8 --queries questions.txt --documents passages.txt
+  fastrag_quant-bench pipeline my-pipeline.yaml --queries questions.jsonl --concurrency 8 --json pipeline.json"""
+
+
+def add_parser(subparsers: Any, **arguments: Any) -> None:
+    """Add the command to the program's."""
+    parser = subparsers.add_parser(
+        "pipeline", help="latency of a Haystack pipeline", description=DESCRIPTION, epilog=EXAMPLE, **arguments
+    )
+    defaults = PipelineSettings()
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE.yaml",
+        help="default: pipelines/haystack1/latency.yaml or its twin in pipelines/haystack2",
+    )
+    files = ".txt (one a line) or .jsonl (objects with text), plain or gzipped"
+    parser.add_argument("--queries", required=True, type=Path, metavar="FILE", help=files)
+    parser.add_argument(
+        "--documents", type=Path, metavar="FILE", help=f"put these into the document store first; {files}"
+    )
+    parser.add_argument(
+        "--model-name", "--model_name", metavar="MODEL", help="run this model in place of the one in the file"
+    )
+    parser.add_argument(
+        "--warmup", type=int, default=defaults.warmup, help="queries before timing; default: %(default)s"
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=defaults.concurrency, help="callers side by side; default: %(default)s"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file too")
+    add_placement_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> str:
+    """Measure, write what was asked for, and return the table to print.
+
+    :raises InputError: if the pipeline, the queries or the documents cannot be had.
+    """
+    if options.json:
+        check_writable(options.json)
+    result = measure_pipeline(
+        options.file or default_pipeline(),
+        read_text_file(options.queries),
+        None if options.documents is None else read_text_file(options.documents),
+        PipelineSettings(options.warmup, options.concurrency),
+        model=options.model_name,
+        progress_bar=sys.stderr.isatty(),
+    )
+    if options.json:
+        write_results(options.json, "pipeline", [result.as_dict()])
+    return _table(result)
+
+
+def _table(result: PipelineResult) -> str:
+    rows = [_row(name, latency) for name, latency in (*result.nodes.items(), ("whole query", result.total))]
+    headers = ("node", "mean ± std ms", "p50", "p95", "p99")
+    callers = "1 caller" if result.concurrency == 1 else f"{result.concurrency} callers"
+    return (
+        f"{tabulate(rows, headers=headers, disable_numparse=True)}\n\n"
+        f"{result.pipeline}: {result.queries} queries, {callers}, {result.queries_per_second:.1f} queries/s"
+    )
+
+
+def _row(name: str, latency: Latency) -> tuple[str, ...]:
+    percentiles = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
+    return (name, f"{latency.mean_ms:.2f} ± {latency.std_ms:.2f}", *(f"{value:.2f}" for value in percentiles))

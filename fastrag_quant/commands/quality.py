@@ -1,0 +1,179 @@
+"""fastrag_quant-bench quality."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from fastrag_quant.bench.baseline import fp32_of, identity, is_int8
+from fastrag_quant.bench.local_task import read_task
+from fastrag_quant.bench.mteb_task import TASK_LISTS, mteb_tasks
+from fastrag_quant.bench.quality import (
+    FP32,
+    Difference,
+    QualityModels,
+    Task,
+    TaskQuality,
+    average,
+    compare,
+    quality_dict,
+    score_systems,
+)
+from fastrag_quant.bench.results import check_writable, installed_versions, write_results
+from fastrag_quant.bench.tracking import add_tracking_options, tracker_of
+from fastrag_quant.bench.vector_cache import CachedEmbedder
+from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.errors import InputError
+from fastrag_quant.commands.placement import add_placement_options
+from fastrag_quant.model.source import ModelSource
+
+DESCRIPTION = f"""\
+How good the search results of an int8 model are beside those of its fp32 baseline: on tasks of MTEB (--task; needs
+the extra mteb and the network), or on local data (--data). Scores go from 0 to 1: nDCG@10 for retrieval, MAP for
+reranking, else MTEB's main score. Three systems answer the same queries: fp32, int8, and int8 queries on an index of
+fp32 vectors, which tells whether an existing index can stay. A difference comes with its 95 % paired bootstrap
+interval over queries: one that holds 0 is no more than luck. Scores are kept beside the model, and a run that was
+interrupted continues where it stopped.
+
+lists of tasks: {"; ".join(f"{name}: {', '.join(tasks)}" for name, tasks in TASK_LISTS.items())}"""
+
+EXAMPLE = """\
+examples:
+  fastrag_quant-bench quality --model-name bge-small-int8 --baseline BAAI/bge-small-en-v1.5 --task rerank
+  fastrag_quant-bench quality --model-name bge-small-int8 --data scifact my-reranking.jsonl.gz"""
+
+INTERRUPTED = "what was finished is kept; run the same command again to continue"
+
+
+def add_parser(subparsers: Any, **arguments: Any) -> None:
+    """Add the command to the program's."""
+    parser = subparsers.add_parser(
+        "quality",
+        help="search results of int8 against fp32",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        **arguments,
+    )
+    parser.add_argument("--model-name", "--model_name", required=True, help="model directory or hub name")
+    parser.add_argument(
+        "--baseline",
+        metavar="FP32",
+        help="directory or hub name; default: the hub model that --model-name was made from. "
+        "An fp32 --model-name is scored alone",
+    )
+    parser.add_argument("--task", nargs="+", default=[], metavar="NAME", help="tasks of MTEB, or a list: see above")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="folders in BEIR layout (corpus.jsonl, queries.jsonl, qrels/test.tsv) or .jsonl files for reranking "
+        "(query, positive, negative), plain or gzipped",
+    )
+    parser.add_argument("--engine", default="auto", choices=["auto", *ENGINE_KINDS], help="of int8; default: auto")
+    parser.add_argument("--use-cls", "--use_cls", action="store_true", help="CLS pooling; default: the model's")
+    parser.add_argument("--opt", action="store_true", help="accepted as in fastRAG's script; says nothing here")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="where scores are kept; default: MODEL-quality beside the model directory",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to this file too, for the report")
+    add_tracking_options(parser)
+    add_placement_options(parser)
+    parser.set_defaults(run=run, interrupted=INTERRUPTED)
+
+
+def run(options: argparse.Namespace) -> str:
+    """Score, write what was asked for, and return the table to print.
+
+    :raises InputError: if there is nothing to score on, or nowhere to keep scores.
+    """
+    if not options.task and not options.data:
+        msg = "There is nothing to score on: pass --task NAME or --data PATH."
+        raise InputError(msg)
+    if options.json:
+        check_writable(options.json)
+    tracker = tracker_of(options, "quality")
+    tasks: list[Task] = [*map(read_task, options.data), *(mteb_tasks(options.task) if options.task else [])]
+    folder = _results_folder(options)
+    baseline = options.baseline or fp32_of(options.model_name)
+    models = _models(options, baseline, folder / "vectors")
+    scores = [score_systems(task, models, folder) for task in tasks]
+    results = [result for task, systems in zip(tasks, scores, strict=True) for result in compare(task.name, systems)]
+    if len(tasks) > 1:
+        results.append(average(scores))
+    shutil.rmtree(folder / "vectors", ignore_errors=True)
+    written = [quality_dict(result, options.model_name, baseline) for result in results]
+    if options.json:
+        write_results(options.json, "quality", written)
+    if tracker:
+        tracker.track_quality(written)
+    return f"{_table(results)}\n\nKept in {folder}"
+
+
+def _results_folder(options: argparse.Namespace) -> Path:
+    folder: Path | None = options.results
+    if folder is None:
+        source = ModelSource(options.model_name)
+        if not source.is_local:
+            msg = "A hub model has no directory to keep scores beside: pass one as --results."
+            raise InputError(msg)
+        directory = Path(options.model_name).expanduser().resolve()
+        folder = directory.with_name(f"{directory.name}-quality")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{folder} cannot be made ({error}): pass another folder as --results."
+        raise InputError(msg) from error
+    return folder
+
+
+def _models(options: argparse.Namespace, baseline: str, vectors: Path) -> QualityModels:
+    pooling = "cls" if options.use_cls else None
+
+    def cached(name: str, model: str, engine: str) -> tuple[CachedEmbedder, str]:
+        # Versions too, since kernels of another version round otherwise.
+        described = json.dumps([identity(model), engine, pooling, installed_versions()])
+        digest = hashlib.sha256(described.encode()).hexdigest()
+
+        def load() -> QuantizedEmbedder:
+            return QuantizedEmbedder(model, engine, pooling)
+
+        return CachedEmbedder(name, digest, load, vectors, progress_bar=sys.stderr.isatty()), digest
+
+    fp32, fp32_identity = cached("fp32", baseline, "torch")
+    if not is_int8(options.model_name):
+        return QualityModels(fp32_identity, fp32, None)
+    int8, int8_identity = cached("int8", options.model_name, options.engine)
+    return QualityModels(f"{fp32_identity} {int8_identity}", fp32, int8)
+
+
+def _table(results: list[TaskQuality]) -> str:
+    systems = list(dict.fromkeys(system for result in results for system in result.differences))
+    headers = ["task", "measure", "queries", FP32]
+    for system in systems:
+        headers += [system, "difference", "95 % interval"]
+    rows = []
+    for result in results:
+        row = [result.task, result.measure, str(result.queries or ""), f"{result.scores[FP32]:.4f}"]
+        for system in systems:
+            difference = result.differences.get(system)
+            row += ["", "", ""] if difference is None else [f"{result.scores[system]:.4f}", *_cells(difference)]
+        rows.append(row)
+    return tabulate(rows, headers=headers, disable_numparse=True)
+
+
+def _cells(difference: Difference) -> list[str]:
+    interval = "" if difference.low is None else f"{difference.low:+.4f} … {difference.high:+.4f}"
+    return [f"{difference.absolute:+.4f} ({difference.relative:+.1%})", interval]

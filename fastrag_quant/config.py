@@ -1,0 +1,144 @@
+"""What an embedder is told, once: every signature that has these arguments passes on this record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.engines import check_engine_name
+from fastrag_quant.errors import InputError
+from fastrag_quant.model.settings import SettingsOverrides
+from fastrag_quant.model.source import ModelSource
+from fastrag_quant.vectors.output import Precision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Dtype(StrEnum):
+    """What a model computes in, with torch's names."""
+
+    INT8 = "int8"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+    @classmethod
+    def from_str(cls, name: str) -> Dtype:
+        """Return the dtype of that name.
+
+        :raises InputError: for another name; the message lists the valid ones.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            msg = f"Unknown dtype {name!r}: use one of {', '.join(cls)}."
+            raise InputError(msg) from None
+
+
+@dataclass(frozen=True)
+class EmbedderConfig:
+    """The arguments of a :class:`fastrag_quant.QuantizedEmbedder`, checked as far as no model is needed.
+
+    What is None is read from the model's files.
+
+    :param model: a quantized model directory, or the hub name of a published int8 model.
+    :param engine: a key of :data:`fastrag_quant.engines.ENGINE_KINDS`, or "auto".
+    :param pooling: "cls" or "mean"; needed only where the model's files do not say.
+    :param max_seq_len: tokens per text at the most.
+    :param query_prompt: prefix of queries; "" for none.
+    :param document_prompt: prefix of documents; "" for none.
+    :param normalize: whether vectors have length one.
+    :param dtype: "int8" weights, or fp32 weights in "float32" or "bfloat16"; None is float32 with the engine
+        torch and int8 with every other.
+    :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
+    :param precision: of the numbers of a vector.
+    :param pad_to_max: pad every text to max_seq_len.
+    :param threads: cores to use; None is all usable ones.
+    :param pin_threads: bind the inference threads, and no others, to a core each.
+    :param verify_hashes: compare the SHA-256 of every file with the manifest.
+    :param revision: branch, tag or commit of a hub model.
+    :param token: access token of the hub; never shown.
+    :param local_files_only: use the hub's local cache alone.
+    """
+
+    model: str | Path
+    engine: str = "auto"
+    pooling: str | None = None
+    max_seq_len: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    normalize: bool | None = None
+    dtype: str | None = None
+    truncate_dim: int | None = None
+    precision: str = "float32"
+    pad_to_max: bool = False
+    threads: int | None = None
+    pin_threads: bool = False
+    verify_hashes: bool = False
+    revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    local_files_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model.
+
+        :raises InputError: for a name that does not exist, and for numbers and prompts that no model could satisfy.
+        """
+        object.__setattr__(self, "model", str(self.model))
+        check_engine_name(self.engine)
+        check_whole_number(self.truncate_dim, "truncate_dim", none="all dimensions")
+        check_whole_number(self.threads, "threads", none="all usable cores")
+        Precision.from_str(self.precision)
+        if self.dtype is not None:
+            Dtype.from_str(self.dtype)
+        _ = self.overrides
+
+    @property
+    def source(self) -> ModelSource:
+        """Where the model comes from."""
+        return ModelSource(str(self.model), self.revision, self.token, self.local_files_only)
+
+    @property
+    def overrides(self) -> SettingsOverrides:
+        """What takes the place of the model's own settings."""
+        return SettingsOverrides(
+            self.pooling, self.normalize, self.max_seq_len, self.query_prompt, self.document_prompt
+        )
+
+    @property
+    def computes_in(self) -> Dtype:
+        """What the model computes in, whether it was said or follows from the engine."""
+        if self.dtype is None:
+            return Dtype.FLOAT32 if self.engine == "torch" else Dtype.INT8
+        return Dtype(self.dtype)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Defaults that more than one signature has, besides those of :class:`EmbedderConfig`.
+
+    :param batch_size: texts per batch at the most; the engine may take fewer.
+    :param top_k: documents that a retriever or ranker returns.
+    :param scale_score: whether scores are mapped to 0 … 1.
+    :param progress_bar: whether nodes show one.
+    :param quantize_for: the engine that quantize() makes weights for; "all" is every installed one.
+    :param sample_size: calibration texts.
+    :param verified: texts to verify a model on.
+    :param seed: of the sample.
+    :param min_cosine: mean cosine of int8 to fp32 below which quantization fails.
+    """
+
+    batch_size: int = 32
+    top_k: int = 10
+    scale_score: bool = True
+    progress_bar: bool = True
+    quantize_for: str = "all"
+    sample_size: int = 100
+    verified: int = 200
+    seed: int = 42
+    min_cosine: float = 0.98
+
+
+DEFAULTS = Defaults()

@@ -1,0 +1,114 @@
+"""Which engine runs a model: from the wish, the manifest, the files, what is installed and what the CPU has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastrag_quant.config import Dtype, EmbedderConfig
+from fastrag_quant.engines import AUTO, ENGINE_KINDS, INT8_KINDS, EngineKind
+from fastrag_quant.errors import InputError, MissingExtraError, ModelError
+from fastrag_quant.model.manifest import Manifest
+from fastrag_quant.model.settings import read_json
+from fastrag_quant.model.source import ModelSource
+
+# What has no manifest and is int8 all the same is TorchScript, as Intel publishes it.
+_WITHOUT_MANIFEST = "ipex"
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """An engine for a model, and why it was taken."""
+
+    kind: EngineKind
+    reason: str
+
+
+def int8_engines(directory: Path, manifest: Manifest | None) -> list[str]:
+    """Return the engines that a model directory has int8 weights for; none if it is an fp32 model."""
+    if manifest is not None:
+        return [name for name in manifest.engines if name in INT8_KINDS]
+    is_torchscript = read_json(directory / "config.json").get("torchscript")
+    return [_WITHOUT_MANIFEST] if is_torchscript else []
+
+
+def fp32_of(source: ModelSource) -> str | None:
+    """Return the fp32 model that goes with a model: itself, or the hub model that its manifest names, if it does."""
+    directory = source.fetch()
+    manifest = Manifest.read(directory)
+    if not int8_engines(directory, manifest):
+        return source.name
+    name = str(manifest.source.get("model")) if manifest else ""
+    return name if "/" in name else None
+
+
+def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | None) -> EngineChoice:
+    """Return the engine that runs a model as a configuration asks for it.
+
+    :param directory: holds the model's config.json; weights may be missing.
+    :param manifest: the directory's, None where it has none.
+    :raises InputError: for an engine and a dtype that do not go together.
+    :raises ModelError: if the model is of another kind than was asked for, saying what to do.
+    :raises MissingExtraError: if no engine that could run it is installed.
+    """
+    built = int8_engines(directory, manifest)
+    if config.computes_in is not Dtype.INT8:
+        choice = _choose_for_fp32(config, built, manifest)
+    elif config.engine not in (AUTO, *INT8_KINDS):
+        msg = f"The {config.engine} engine runs no int8 model: leave dtype out, or use one of {', '.join(INT8_KINDS)}."
+        raise InputError(msg)
+    elif not built:
+        name = config.source.name
+        msg = (
+            f"{name} is not an int8 model. Quantize it first: fastrag_quant-quantize --model-name {name} "
+            f"--output-path DIR; or run it as it is: engine='torch'."
+        )
+        raise ModelError(msg)
+    elif config.engine == AUTO:
+        choice = _choose_installed(built, manifest)
+    elif config.engine in built:
+        choice = EngineChoice(ENGINE_KINDS[config.engine], "it was asked for")
+    else:
+        msg = f"The model directory holds no weights for the {config.engine} engine, only for {', '.join(built)}."
+        raise ModelError(msg)
+    if reason := choice.kind.why_not_architecture(read_json(directory / "config.json")):
+        msg = f"The {choice.kind.name} engine cannot run {config.source.name}: {reason}."
+        raise ModelError(msg)
+    return choice
+
+
+def _choose_for_fp32(config: EmbedderConfig, built: list[str], manifest: Manifest | None) -> EngineChoice:
+    kind = ENGINE_KINDS["torch" if config.engine == AUTO else config.engine]
+    if not kind.runs_fp32:
+        msg = f"The {kind.name} engine runs int8 only: use engine='torch' for fp32 weights, or leave dtype out."
+        raise InputError(msg)
+    if built:
+        origin = manifest.source.get("model") if manifest else None
+        msg = (
+            f"{config.source.name} is an int8 model, for {' and '.join(built)}, and holds no fp32 weights: "
+            f"pass the model that it was made from{f' ({origin})' if origin else ''}, or leave engine and dtype out."
+        )
+        raise ModelError(msg)
+    return EngineChoice(kind, "it was asked for" if config.engine == kind.name else f"it runs {config.computes_in}")
+
+
+def _choose_installed(built: list[str], manifest: Manifest | None) -> EngineChoice:
+    reasons = {name: ENGINE_KINDS[name].why_not_here() for name in built}
+    usable = [name for name, reason in reasons.items() if reason is None]
+    if not usable:
+        msg = f"The model has int8 weights for {', '.join(built)}: {_told(reasons, built)}."
+        raise MissingExtraError(msg)
+    chosen = manifest.fastest(usable) if manifest else usable[0]
+    if len(usable) == 1:
+        others = [name for name in built if name != chosen]
+        reason = _told(reasons, others) if others else "it has weights for no other"
+    elif manifest and all(manifest.engines[name].speed for name in usable):
+        reason = "quantize() measured it fastest"
+    else:
+        reason = "it comes first, and speeds were not measured"
+    return EngineChoice(ENGINE_KINDS[chosen], reason)
+
+
+def _told(reasons: dict[str, str | None], names: Iterable[str]) -> str:
+    return "; ".join(f"{name}: {reasons[name]}" for name in names)

@@ -1,0 +1,137 @@
+"""What the engines torch and ipex share: loading an encoder, running it on streams, pooling its token vectors."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrag_quant.config import Dtype, EmbedderConfig
+from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine
+from fastrag_quant.engines.torch_threads import TorchThreads
+from fastrag_quant.errors import ModelError
+from fastrag_quant.host.noise import quiet_logs
+from fastrag_quant.host.random_state import unchanged_random_state
+from fastrag_quant.model.settings import EmbedderSettings, Pooling
+from fastrag_quant.model.source import ModelSource
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class TorchEncoder(PaddedEngine):
+    """Runs a module of torch's that gives token vectors; what a subclass does is load it."""
+
+    def __init__(self, settings: EmbedderSettings, config: EmbedderConfig) -> None:
+        """Load the module in one of the threads that will run it.
+
+        :raises ModelError: if it cannot be loaded.
+        """
+        super().__init__(settings, config)
+        self._settings = settings
+        self._bf16 = config.computes_in is Dtype.BFLOAT16
+        self._threads = self._threads_for(config)
+        self._module = self._threads.run(self._load, config)
+        self._input_names = self._names_of_inputs(self._module)
+
+    def close(self) -> None:
+        """Release the weights."""
+        del self._module, self._threads
+
+    def _load(self, config: EmbedderConfig) -> Any:
+        return load_encoder(config.source)
+
+    def _threads_for(self, config: EmbedderConfig) -> TorchThreads:
+        return TorchThreads.shared(self.streams, config.pin_threads)
+
+    def _names_of_inputs(self, module: Any) -> set[str]:
+        return set(inspect.signature(module.forward).parameters)
+
+    def _run(self, batch: PaddedBatch) -> np.ndarray:
+        return self._threads.run(self._forward, batch)
+
+    def _run_all(self, batches: Iterable[PaddedBatch]) -> Iterator[np.ndarray]:
+        return self._threads.map(self._forward, batches)
+
+    def _warm_up(self, batch: PaddedBatch) -> None:
+        self._threads.warm_up(self._forward, batch)
+
+    def _forward(self, batch: PaddedBatch) -> np.ndarray:
+        import torch
+
+        mask = torch.from_numpy(batch.attention_mask)
+        inputs = {"input_ids": torch.from_numpy(batch.input_ids), "attention_mask": mask}
+        if "token_type_ids" in self._input_names:
+            inputs["token_type_ids"] = torch.zeros_like(mask)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bf16):
+            outputs = self._module(**inputs)
+        hidden = outputs["last_hidden_state"] if isinstance(outputs, dict) else outputs[0]
+        return pooled(hidden, mask, self._settings).numpy().copy()
+
+
+def pooled(hidden: torch.Tensor, mask: torch.Tensor, settings: EmbedderSettings) -> torch.Tensor:
+    """Turn token vectors into one vector a text.
+
+    :param hidden: token vectors, shape (batch size, length, dimension).
+    :param mask: 1 for tokens and 0 for padding, shape (batch size, length).
+    :return: float32 of shape (batch size, dimension).
+    """
+    import torch
+
+    hidden = hidden.float()
+    if settings.pooling is Pooling.CLS:
+        vectors = hidden[:, 0]
+    else:
+        weights = mask.unsqueeze(-1).float()
+        vectors = (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+    return torch.nn.functional.normalize(vectors, dim=1) if settings.normalize else vectors
+
+
+@unchanged_random_state()
+def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
+    """Load a source's encoder in fp32, in evaluation mode.
+
+    :param arguments: passed on to ``transformers.AutoModel.from_pretrained``.
+    :raises ModelError: if there are no fp32 weights that transformers can read, or not all of them.
+    """
+    import torch
+    from transformers import AutoModel
+
+    try:
+        # transformers advises to train a pooler that embeddings do not use, and counts weights aloud.
+        with quiet_logs(), _no_progress_bar():
+            model, loading = AutoModel.from_pretrained(
+                source.fetch() if source.is_local else source.name,
+                revision=source.revision,
+                token=source.token,
+                local_files_only=source.local_files_only,
+                torch_dtype=torch.float32,
+                output_loading_info=True,
+                **arguments,
+            )
+    except Exception as error:  # safetensors and the hub raise kinds of their own
+        msg = f"transformers cannot load the fp32 weights of {source.name}: {error}"
+        raise ModelError(msg) from error
+    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        msg = f"{source.name} lacks {len(missing)} of its model's weights ({missing[0]} …): fetch the model again."
+        raise ModelError(msg)
+    return model.eval()
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    from transformers.utils import logging
+
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

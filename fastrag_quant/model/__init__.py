@@ -1,0 +1,1 @@
+"""What a model directory is: where it comes from, its settings, its manifest, its tokenizer."""

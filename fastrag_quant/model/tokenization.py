@@ -1,0 +1,128 @@
+"""Texts in, token ids out, with the tokenizers library alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from fastrag_quant.errors import InputError, ModelError
+
+TOKENIZER_NAME = "tokenizer.json"
+
+_VOCABULARIES = ("vocab.*", "*.model")
+
+
+@dataclass(frozen=True)
+class RaggedTokens:
+    """Token ids of texts, one text behind the other, without padding.
+
+    :param ids: of all texts, special tokens included, int32 of shape (tokens,).
+    :param offsets: where each text starts, and at last where the last one ends, int32 of shape (texts + 1,).
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[int]]) -> RaggedTokens:
+        """Join the token ids of texts."""
+        offsets = np.zeros(len(texts) + 1, dtype=np.int32)
+        np.cumsum([len(ids) for ids in texts], out=offsets[1:])
+        return cls(np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=int(offsets[-1])), offsets)
+
+    def __len__(self) -> int:
+        """Return how many texts there are."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per text, shape (texts,)."""
+        return np.diff(self.offsets)
+
+    def texts(self) -> list[np.ndarray]:
+        """Return the token ids of each text."""
+        return np.split(self.ids, self.offsets[1:-1])
+
+    def take(self, texts: np.ndarray) -> RaggedTokens:
+        """Return the tokens of some texts, in the order that is asked for.
+
+        :param texts: positions, at least one, shape (texts,).
+        """
+        offsets = np.zeros(len(texts) + 1, dtype=np.int32)
+        np.cumsum(self.lengths[texts], out=offsets[1:])
+        return RaggedTokens(
+            np.concatenate([self.ids[self.offsets[text] : self.offsets[text + 1]] for text in texts]), offsets
+        )
+
+
+class TextTokenizer:
+    """Cuts texts into token ids, no more than ``max_seq_len`` each. Safe to call from many threads."""
+
+    def __init__(self, directory: Path, max_seq_len: int) -> None:
+        """Load a directory's tokenizer.
+
+        :param max_seq_len: tokens per text at the most, special tokens included.
+        :raises ModelError: if the directory holds no tokenizer that can be read.
+        """
+        self._tokenizer = _load_tokenizer(directory)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_seq_len)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many token ids there are, special ones included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def __call__(self, texts: Sequence[str]) -> tuple[RaggedTokens, int]:
+        """Cut texts into token ids.
+
+        A single text is cut in the calling thread: quicker than waking a pool, and a later fork is
+        not warned about.
+
+        :return: the tokens, and how many texts were longer than the limit and were cut.
+        :raises InputError: for a text that UTF-8 cannot express.
+        """
+        try:
+            encodings: list[Encoding] = (
+                [self._tokenizer.encode(texts[0])] if len(texts) == 1 else self._tokenizer.encode_batch_fast(texts)
+            )
+        except TypeError as error:
+            msg = (
+                "A text holds lone surrogates, which UTF-8 cannot express: "
+                "clean it, such as by text.encode(errors='replace').decode()."
+            )
+            raise InputError(msg) from error
+        truncated = sum(bool(encoding.overflowing) for encoding in encodings)
+        return RaggedTokens.of([encoding.ids for encoding in encodings]), truncated
+
+
+def _load_tokenizer(directory: Path) -> Tokenizer:
+    path = directory / TOKENIZER_NAME
+    if not path.is_file():
+        return _convert_slow_tokenizer(directory)
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        msg = f"{path} cannot be read ({error}): fetch or quantize the model again."
+        raise ModelError(msg) from error
+
+
+def _convert_slow_tokenizer(directory: Path) -> Tokenizer:
+    """Build a fast tokenizer from vocab.txt and the like, as old repositories have them."""
+    if not any(any(directory.glob(pattern)) for pattern in _VOCABULARIES):
+        # Of such a directory transformers 5 makes a tokenizer that knows no token.
+        msg = f"{directory} has no {TOKENIZER_NAME}, and no vocabulary to make one from: fetch the model again."
+        raise ModelError(msg)
+    try:
+        from transformers import AutoTokenizer
+
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(directory, use_fast=True).backend_tokenizer
+    except (ImportError, OSError, ValueError, AttributeError) as error:
+        msg = f"{directory} has no {TOKENIZER_NAME}, and transformers could not make one from its other files: {error}"
+        raise ModelError(msg) from error
+    return tokenizer

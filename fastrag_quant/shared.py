@@ -1,0 +1,44 @@
+"""The process's embedders: each is loaded when it is first used, and shared by all who ask for the same one."""
+
+from __future__ import annotations
+
+import threading
+from weakref import WeakValueDictionary
+
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.embedder import QuantizedEmbedder
+
+_loaded: WeakValueDictionary[EmbedderConfig, QuantizedEmbedder] = WeakValueDictionary()
+_loading = threading.Lock()
+
+
+class SharedEmbedder:
+    """An embedder of a configuration. A retriever and a ranker with the same one share one loaded model."""
+
+    def __init__(self, config: EmbedderConfig) -> None:
+        """Note the configuration; no model is loaded yet."""
+        self.config = config
+        self._embedder: QuantizedEmbedder | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the embedder is held here."""
+        return self._embedder is not None
+
+    @property
+    def embedder(self) -> QuantizedEmbedder:
+        """The embedder, loaded at the first use.
+
+        :raises ModelError: and the other errors of :class:`QuantizedEmbedder`.
+        """
+        if self._embedder is None:
+            with _loading:
+                embedder = _loaded.get(self.config)
+                if embedder is None:
+                    embedder = _loaded[self.config] = QuantizedEmbedder.from_config(self.config)
+            self._embedder = embedder
+        return self._embedder
+
+    def release(self) -> None:
+        """Let go of the embedder, whose memory is free once nobody else holds it; the next use loads it again."""
+        self._embedder = None

@@ -1,0 +1,1 @@
+"""From texts to vectors in the form that is asked for: streaming, output, ranking."""

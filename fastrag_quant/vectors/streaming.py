@@ -1,0 +1,132 @@
+"""Texts of any number, a window at a time: tokenized ahead, embedded in batches and put back in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from fastrag_quant.engines import Engine
+from fastrag_quant.errors import InputError
+from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
+
+# A window is what is tokenized and sorted together: enough texts to fill every shape, and few enough
+# characters that the token ids of two windows take some ten megabytes.
+_MOST_TEXTS = 4096
+_MOST_CHARACTERS = 2_000_000
+
+
+@dataclass
+class Window:
+    """Some consecutive texts and, once complete, their vectors.
+
+    :param vectors: float32 of shape (texts, dimension), in input order.
+    :param truncated: how many of the texts were cut.
+    :param batches: the positions of the texts of each batch that is not finished.
+    """
+
+    vectors: np.ndarray
+    truncated: int
+    batches: deque[np.ndarray]
+
+
+@dataclass(frozen=True)
+class WindowEncoder:
+    """Runs an engine over texts; one flow of batches crosses the borders of windows, so that no stream idles.
+
+    :param dimension: the engine's numbers per vector.
+    """
+
+    tokenizer: TextTokenizer
+    engine: Engine
+    dimension: int
+
+    def encode(
+        self, texts: Iterable[str], prompt: str, limit: int, progress: Callable[[int], object]
+    ) -> Iterator[Window]:
+        """Yield windows in input order, reading texts no further ahead than the engine needs.
+
+        :param prompt: goes in front of every text.
+        :param limit: texts per batch at the most.
+        :param progress: is told how many texts each finished batch held.
+        :raises InputError: for anything but strings, when the iterable gives it.
+        """
+        started: deque[Window] = deque()
+        encoded = self._encode_batches(self._batches(texts, prompt, limit, started))
+        for vectors in encoded:
+            window = next(window for window in started if window.batches)
+            batch = window.batches.popleft()
+            window.vectors[batch] = vectors
+            progress(len(batch))
+            while started and not started[0].batches:
+                yield started.popleft()
+
+    def _batches(
+        self, texts: Iterable[str], prompt: str, limit: int, started: deque[Window]
+    ) -> Iterator[RaggedTokens]:
+        for tokens, truncated in self._tokenized(texts, prompt):
+            batches = deque(self.engine.plan(tokens.lengths, limit))
+            started.append(Window(np.empty((len(tokens), self.dimension), dtype=np.float32), truncated, batches))
+            for batch in list(batches):
+                yield tokens.take(batch)
+
+    def _encode_batches(self, batches: Iterator[RaggedTokens]) -> Iterator[np.ndarray]:
+        """Run a lone batch for latency, and several for throughput."""
+        first = next(batches, None)
+        if first is None:
+            return
+        second = next(batches, None)
+        if second is None:
+            yield self.engine.encode(first)
+        else:
+            yield from self.engine.encode_all(chain((first, second), batches))
+
+    def _tokenized(self, texts: Iterable[str], prompt: str) -> Iterator[tuple[RaggedTokens, int]]:
+        """Tokenize the next window while the engine runs; the texts are read in the calling thread."""
+        windows = _windows(texts, prompt)
+        first, second = next(windows, None), next(windows, None)
+        if first is None:
+            return
+        if second is None:
+            yield self.tokenizer(first)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="fastrag_quant-tokenizer") as tokenizer:
+            ahead: deque[Future[tuple[RaggedTokens, int]]] = deque()
+            for window in chain((first, second), windows):
+                ahead.append(tokenizer.submit(self.tokenizer, window))
+                if len(ahead) > 1:
+                    yield ahead.popleft().result()
+            yield ahead.popleft().result()
+
+
+def _windows(texts: Iterable[str], prompt: str) -> Iterator[list[str]]:
+    if isinstance(texts, str):
+        msg = "QuantizedEmbedder expects a list of texts. To embed one text, pass [text]."
+        raise InputError(msg)
+    if not isinstance(texts, Iterable):
+        msg = f"QuantizedEmbedder expects a list of texts, not {type(texts).__name__}."
+        raise InputError(msg)
+    if isinstance(texts, Sequence):
+        _check_strings(texts, 0)  # all of them, before the first is embedded
+    characters = 0
+    window: list[str] = []
+    for position, text in enumerate(texts):
+        _check_strings([text], position)
+        window.append(prompt + text)
+        characters += len(text)
+        if len(window) == _MOST_TEXTS or characters >= _MOST_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window
+
+
+def _check_strings(texts: Sequence[str], start: int) -> None:
+    for position, text in enumerate(texts, start):
+        if not isinstance(text, str):
+            msg = f"Text {position} is {type(text).__name__}, not a string: remove or convert it."
+            raise InputError(msg)
