@@ -10,8 +10,6 @@ round, because the speed of a shared machine drifts.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -22,7 +20,10 @@ from haystack import Document, Pipeline
 from tabulate import tabulate
 
 from fastrag_quant import QuantizedDocumentEmbedder
-from fastrag_quant.shared import LazyEmbedder
+from fastrag_quant.bench.local_task import read_task
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.engines import AUTO, INT8_KINDS
+from fastrag_quant.shared import SharedEmbedder
 
 DOCUMENTS = 1500
 
@@ -32,13 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder in BEIR layout")
     parser.add_argument("--model", required=True, help="int8 model directory")
-    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--engine", default=AUTO, choices=[AUTO, *INT8_KINDS])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
-    texts = _texts(options.data)[:DOCUMENTS]
+    texts = list(read_task(options.data).documents.values())[:DOCUMENTS]
     documents = [Document(content=text) for text in texts]
-    embedder = LazyEmbedder(options.model, options.engine)
+    embedder = SharedEmbedder(EmbedderConfig(options.model, options.engine))
     component, piped = (
         QuantizedDocumentEmbedder(options.model, engine=options.engine, progress_bar=False) for _ in range(2)
     )
@@ -76,12 +77,6 @@ def _rows(rounds: list[dict[str, float]], names: list[str]) -> list[tuple[str, s
         overhead = median(times[name] / times[names[0]] - 1 for times in rounds)
         rows.append((name, f"{seconds:.2f}", f"{DOCUMENTS / seconds:.1f}", f"{overhead:+.1%}"))
     return rows
-
-
-def _texts(data: Path) -> list[str]:
-    with gzip.open(data / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    return [f"{row['title']} {row['text']}".strip() for row in rows]
 
 
 if __name__ == "__main__":

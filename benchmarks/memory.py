@@ -15,6 +15,8 @@ from time import perf_counter
 
 from tabulate import tabulate
 
+from fastrag_quant.engines import INT8_KINDS
+
 COUNTS = (10_000, 100_000)
 WORDS = ("retrieval", "augmented", "generation", "on", "servers", "without", "accelerators", "needs", "small", "models")
 
@@ -23,7 +25,7 @@ def main() -> None:
     """Run each count in a process of its own and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--int8", required=True, help="model directory")
-    parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--engine", default="openvino", choices=INT8_KINDS)
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.count:

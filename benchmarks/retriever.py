@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from fastrag_quant.bench.local_task import LocalTask, read_task
 from fastrag_quant.bench.measures import ndcg
+from fastrag_quant.engines import AUTO, ENGINE_KINDS
 
 TOP_K = 10
 
@@ -24,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder in BEIR layout")
     parser.add_argument("models", nargs="+", metavar="MODEL")
-    parser.add_argument("--engine", default="auto", help="auto, openvino, ipex or torch; default: %(default)s")
+    parser.add_argument("--engine", default=AUTO, choices=[AUTO, *ENGINE_KINDS], help="default: %(default)s")
     options = parser.parse_args()
     os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
     task = read_task(options.data)

@@ -23,6 +23,7 @@ from tabulate import tabulate
 
 from fastrag_quant import load_pipeline
 from fastrag_quant.bench.measures import ndcg
+from fastrag_quant.engines import QUANTIZED_KINDS
 
 HERE = Path(__file__).resolve().parent
 PIPELINES = HERE.parent / "pipelines" / "haystack1"
@@ -57,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-name", help="any fp32 embedder with 384 dimensions; default: all-MiniLM-L6-v2")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder to write (%(default)s)")
-    parser.add_argument("--engine", choices=["ipex", "openvino"], default="ipex", help="engine that runs int8")
+    parser.add_argument("--engine", choices=QUANTIZED_KINDS, default="ipex", help="engine that runs int8")
     options = parser.parse_args()
     output = _empty_folder(options.output)
     model = options.model_name or _bundled_minilm()

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import Any, Self
 
 from fastrag_quant.errors import InputError, InputTypeError
+
+
+class Choice(StrEnum):
+    """An argument that is one of a few names."""
+
+    @classmethod
+    def from_str(cls, name: str) -> Self:
+        """Return the value of that name.
+
+        :raises InputError: for another name; the message lists the valid ones.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            msg = f"Unknown {cls.__name__.lower()} {name!r}: use one of {', '.join(cls.names())}."
+            raise InputError(msg) from None
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names that are understood."""
+        return [value.value for value in cls]
 
 
 def check_whole_number(value: Any, name: str, least: int = 1, none: str | None = None) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.arguments import Choice, check_whole_number
 from fastrag_quant.engines import check_engine_name
-from fastrag_quant.errors import InputError
 from fastrag_quant.model.settings import SettingsOverrides
 from fastrag_quant.model.source import ModelSource
 from fastrag_quant.vectors.output import Precision
@@ -17,50 +15,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Dtype(StrEnum):
+class Dtype(Choice):
     """What a model computes in, with torch's names."""
 
     INT8 = "int8"
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
 
-    @classmethod
-    def from_str(cls, name: str) -> Dtype:
-        """Return the dtype of that name.
-
-        :raises InputError: for another name; the message lists the valid ones.
-        """
-        try:
-            return cls(name)
-        except ValueError:
-            msg = f"Unknown dtype {name!r}: use one of {', '.join(cls)}."
-            raise InputError(msg) from None
-
 
 @dataclass(frozen=True)
 class EmbedderConfig:
     """The arguments of a :class:`fastrag_quant.QuantizedEmbedder`, checked as far as no model is needed.
 
-    What is None is read from the model's files.
-
-    :param model: a quantized model directory, or the hub name of a published int8 model.
-    :param engine: a key of :data:`fastrag_quant.engines.ENGINE_KINDS`, or "auto".
-    :param pooling: "cls" or "mean"; needed only where the model's files do not say.
-    :param max_seq_len: tokens per text at the most.
-    :param query_prompt: prefix of queries; "" for none.
-    :param document_prompt: prefix of documents; "" for none.
-    :param normalize: whether vectors have length one.
-    :param dtype: "int8" weights, or fp32 weights in "float32" or "bfloat16"; None is float32 with the engine
-        torch and int8 with every other.
-    :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
-    :param precision: of the numbers of a vector.
-    :param pad_to_max: pad every text to max_seq_len.
-    :param threads: cores to use; None is all usable ones.
-    :param pin_threads: bind the inference threads, and no others, to a core each.
-    :param verify_hashes: compare the SHA-256 of every file with the manifest.
-    :param revision: branch, tag or commit of a hub model.
-    :param token: access token of the hub; never shown.
-    :param local_files_only: use the hub's local cache alone.
+    The parameters are described there. A hub token is part of a configuration, and is never shown.
     """
 
     model: str | Path

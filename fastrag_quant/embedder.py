@@ -17,7 +17,13 @@ from fastrag_quant.engines import Engine, EngineKind
 from fastrag_quant.engines.choice import choose_engine
 from fastrag_quant.errors import ModelError
 from fastrag_quant.model.manifest import Manifest
-from fastrag_quant.model.settings import EmbedderSettings, SettingsOverrides, override, position_limit, settings_from_files
+from fastrag_quant.model.settings import (
+    EmbedderSettings,
+    SettingsOverrides,
+    override,
+    position_limit,
+    settings_from_files,
+)
 from fastrag_quant.model.source import METADATA_PATTERNS
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
 from fastrag_quant.vectors.output import output_form

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 # Haystack 1 reports usage over the network unless told not to, before it is imported.
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 # OpenMP threads that wait by spinning make a test fifty times as slow on a machine with other work to do.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder, quantize
-from fastrag_quant.engines.padded import TokenBatch
-from fastrag_quant.engines import ENGINE_KINDS, Engine
+from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine
 from fastrag_quant.host.extras import missing_distributions
 from fastrag_quant.quantization import inference_precision
 
@@ -31,7 +29,7 @@ NEEDS = {
     "quantization/test_inc.py": "ipex",
 }
 
-# No environment has everything: Haystack 1 and haystack-ai exclude each other. tests/test_extras.py
+# No environment has everything: Haystack 1 and haystack-ai exclude each other. tests/host/test_extras.py
 # checks that each environment has what it is for, so that nothing is left out by accident.
 collect_ignore = [name for name, extra in NEEDS.items() if missing_distributions(extra)]
 
@@ -195,37 +193,21 @@ def queries() -> dict[str, str]:
     return QUERIES
 
 
-class RecordingEngine:
-    """An engine that notes the shape of every batch on its way to the real one."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.shapes: list[tuple[int, int]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def encode(self, batch: TokenBatch) -> np.ndarray:
-        return self._engine.encode(self._noted(batch))
-
-    def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
-        return self._engine.encode_all(map(self._noted, batches))
-
-    def warm_up(self, batch: TokenBatch) -> None:
-        self._engine.warm_up(self._noted(batch))
-
-    def _noted(self, batch: TokenBatch) -> TokenBatch:
-        self.shapes.append(batch.shape)
-        return batch
-
-
 @pytest.fixture
 def shapes_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[QuantizedEmbedder], list[tuple[int, int]]]:
-    """A function that returns the list to which the shape of every batch of an embedder is appended."""
+    """A function that returns the list to which the shape of every padded batch of an embedder is appended."""
 
     def record(embedder: QuantizedEmbedder) -> list[tuple[int, int]]:
-        recording = RecordingEngine(embedder._engine)
-        monkeypatch.setattr(embedder, "_engine", recording)
-        return recording.shapes
+        engine, shapes = embedder._engine, []
+        assert isinstance(engine, PaddedEngine)
+        padded, warm_up = engine._padded, engine._warm_up
+
+        def noted(batch: PaddedBatch) -> PaddedBatch:
+            shapes.append(batch.shape)
+            return batch
+
+        monkeypatch.setattr(engine, "_padded", lambda *given, **named: noted(padded(*given, **named)))
+        monkeypatch.setattr(engine, "_warm_up", lambda batch: warm_up(noted(batch)))
+        return shapes
 
     return record

@@ -1,67 +1,58 @@
-"""A lazy embedder checks its arguments at once, loads when first used, and shares what is loaded."""
+"""A shared embedder loads when first used, and all who ask for the same configuration get the same one."""
 
 from __future__ import annotations
 
 import gc
-import inspect
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.errors import InputError, ModelError
-from fastrag_quant.shared import LazyEmbedder
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.errors import ModelError
+from fastrag_quant.shared import SharedEmbedder
+
+
+@pytest.fixture
+def config(tiny_cls_model: Path) -> EmbedderConfig:
+    """Of the tiny model in fp32."""
+    return EmbedderConfig(tiny_cls_model, "torch")
 
 
 def test_nothing_is_loaded_before_it_is_used():
-    lazy = LazyEmbedder("/no/such/model")
+    shared = SharedEmbedder(EmbedderConfig("/no/such/model"))
 
+    assert not shared.is_loaded
     with pytest.raises(ModelError, match="/no/such/model"):
-        lazy.embedder  # noqa: B018
+        shared.embedder  # noqa: B018
+    assert not shared.is_loaded
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"engine": "tpu"},
-        {"pooling": "max"},
-        {"max_seq_len": 0},
-        {"query_prompt": 7},
-        {"threads": 0},
-        {"truncate_dim": 0},
-        {"precision": "int4"},
-    ],
-    ids=str,
-)
-def test_arguments_that_no_model_could_satisfy_are_refused_at_once(arguments: dict[str, Any]):
-    with pytest.raises(InputError):
-        LazyEmbedder("/no/such/model", **arguments)
-
-
-def test_the_defaults_are_those_of_the_embedder():
-    parameters = inspect.signature(QuantizedEmbedder).parameters
-
-    for field in fields(LazyEmbedder):
-        assert field.default == parameters[field.name].default or field.name == "model"
-
-
-def test_all_arguments_reach_the_embedder(tiny_cls_model: Path):
-    lazy = LazyEmbedder(
-        str(tiny_cls_model), "torch", "mean", max_seq_len=16, query_prompt="q: ", document_prompt="d: ", pad_to_max=True
+def test_all_arguments_reach_the_embedder(config: EmbedderConfig):
+    told = replace(
+        config,
+        pooling="mean",
+        max_seq_len=16,
+        query_prompt="q: ",
+        document_prompt="d: ",
+        pad_to_max=True,
+        truncate_dim=8,
     )
+    shared = SharedEmbedder(told)
 
-    settings = lazy.embedder.settings
-    assert lazy.embedder.engine == "torch"
+    settings = shared.embedder.settings
+    assert shared.is_loaded
+    assert shared.embedder.engine == "torch"
     assert (settings.pooling, settings.max_seq_len) == ("mean", 16)
     assert (settings.query_prompt, settings.document_prompt) == ("q: ", "d: ")
+    assert shared.embedder.embed_documents(["if"]).shape == (1, 8)
 
 
-def test_equal_arguments_share_one_loaded_model(tiny_cls_model: Path):
+def test_equal_configurations_share_one_loaded_model(config: EmbedderConfig):
     def load(_: int) -> QuantizedEmbedder:
-        return LazyEmbedder(str(tiny_cls_model), "torch").embedder
+        return SharedEmbedder(replace(config)).embedder
 
     with ThreadPoolExecutor(8) as pool:
         loaded = list(pool.map(load, range(8)))
@@ -69,20 +60,59 @@ def test_equal_arguments_share_one_loaded_model(tiny_cls_model: Path):
     assert len({id(embedder) for embedder in loaded}) == 1
 
 
-def test_other_arguments_load_another_model(tiny_cls_model: Path):
-    one = LazyEmbedder(str(tiny_cls_model), "torch")
-    other = LazyEmbedder(str(tiny_cls_model), "torch", pooling="mean")
+def test_a_path_and_its_text_are_the_same_model(config: EmbedderConfig):
+    of_path, of_text = SharedEmbedder(config), SharedEmbedder(replace(config, model=str(config.model)))
+
+    assert of_path.embedder is of_text.embedder
+
+
+def test_another_configuration_loads_another_model(config: EmbedderConfig):
+    one, other = SharedEmbedder(config), SharedEmbedder(replace(config, pooling="mean"))
 
     assert one.embedder is not other.embedder
 
 
-def test_a_model_that_nobody_holds_is_let_go(tiny_cls_model: Path):
+def test_a_model_that_nobody_holds_is_let_go(config: EmbedderConfig):
     import weakref
 
-    lazy = LazyEmbedder(str(tiny_cls_model), "torch")
-    loaded = weakref.ref(lazy.embedder)
+    shared = SharedEmbedder(config)
+    loaded = weakref.ref(shared.embedder)
 
-    del lazy
+    del shared
     gc.collect()
 
     assert loaded() is None
+
+
+def test_a_released_model_is_let_go_and_loaded_again_at_the_next_use(config: EmbedderConfig):
+    import weakref
+
+    shared = SharedEmbedder(config)
+    loaded = weakref.ref(shared.embedder)
+
+    shared.release()
+    gc.collect()
+
+    assert not shared.is_loaded
+    assert loaded() is None
+    assert shared.embedder.embed_documents(["if"]).shape == (1, 32)
+
+
+def test_a_model_that_one_releases_stays_with_the_others(config: EmbedderConfig):
+    one, other = SharedEmbedder(config), SharedEmbedder(config)
+    held = other.embedder
+    assert one.embedder is held
+
+    one.release()
+    gc.collect()
+
+    assert other.embedder is held
+    assert one.embedder is held
+
+
+def test_releasing_what_was_never_loaded_does_nothing():
+    shared = SharedEmbedder(EmbedderConfig("/no/such/model"))
+
+    shared.release()
+
+    assert not shared.is_loaded

@@ -5,29 +5,30 @@ from __future__ import annotations
 import os
 import shutil
 from ctypes.util import find_library
+from pathlib import Path
 
-from fastrag_quant.bench.results import installed_versions
-from fastrag_quant.engines import ENGINE_KINDS, installed_engines
-from fastrag_quant.errors import ModelError
+from fastrag_quant.bench.environment import in_words, installed_versions
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines.choice import choose_engine
+from fastrag_quant.errors import FastragQuantError, ModelError
+from fastrag_quant.host.cpu import ISA_FLAGS, cpu_model, isa, usable_cores
 from fastrag_quant.host.extras import is_installed, missing_distributions
-from fastrag_quant.commands.placement import ALLOCATORS, current_allocator, numa_nodes
+from fastrag_quant.host.memory import ALLOCATORS, current_allocator, numa_nodes
 from fastrag_quant.model.manifest import EngineRecord, Manifest
-from fastrag_quant.model.source import ModelSource
-from fastrag_quant.host.cpu import ISA_FLAGS, cpu_flags, cpu_model, usable_cores
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
 
 
 def describe_machine() -> list[tuple[str, str]]:
     """Return what decides speed here: name and finding."""
-    flags = cpu_flags()
-    missing = [flag for flag in ISA_FLAGS if flag not in flags]
+    flags = isa()
     nodes = numa_nodes()
     variables = [f"{name}={os.environ[name]}" for name in _THREAD_VARIABLES if name in os.environ]
     return [
         ("CPU", cpu_model()),
-        ("ISA", " ".join(flag for flag in ISA_FLAGS if flag in flags) or "none of those that speed int8 up"),
-        ("ISA missing", " ".join(missing) or "none"),
+        ("ISA", " ".join(flags) or "none of those that speed int8 up"),
+        ("ISA missing", " ".join(flag for flag in ISA_FLAGS if flag not in flags) or "none"),
         ("cores", f"{usable_cores()} usable of {os.cpu_count()}"),
         ("NUMA nodes", ", ".join(map(str, nodes)) or "unknown"),
         ("threads", f"{usable_cores()} by default{''.join(f', {variable}' for variable in variables)}"),
@@ -45,7 +46,7 @@ def describe_environment() -> list[tuple[str, str]]:
         ("Haystack", _haystack(versions)),
         ("MTEB", _installed("mteb")),
         ("Aim", "installed" if is_installed("aim") else "missing: pip install aim"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("versions", in_words(versions)),
     ]
 
 
@@ -54,37 +55,27 @@ def describe_model(model: str) -> list[tuple[str, str]]:
 
     :raises ModelError: if there is no such model or its manifest is damaged.
     """
-    source = ModelSource(model)
-    manifest = Manifest.read(source.fetch())
+    config = EmbedderConfig(model)
+    directory = config.source.fetch()
+    manifest = Manifest.read(directory)
+    auto = ("auto", _auto(config, directory, manifest))
     if manifest is None:
-        return [
-            ("model", f"{source.public_name} has no manifest: it was not quantized by this package"),
-            ("auto", "ipex, for published int8 TorchScript; fp32 models need engine='torch'"),
-        ]
+        return [("model", f"{config.source.public_name} has no manifest: it was not quantized by this package"), auto]
     settings = manifest.settings
-    rows = [
+    return [
         ("model", f"made from {manifest.source.get('model')}, {settings.dimension} dimensions, {settings.pooling}"),
         *((f"weights for {name}", _measured(record)) for name, record in manifest.engines.items()),
-        ("auto", _auto(manifest)),
+        auto,
+        ("files", _files(directory, manifest)),
     ]
-    return [*rows, ("files", _files(source, manifest))]
 
 
-def _auto(manifest: Manifest) -> str:
-    built = list(manifest.engines)
-    installed = [name for name in installed_engines() if name in built]
-    if not installed:
-        extras = " or ".join(f"pip install 'fastrag-quant[{ENGINE_KINDS[name].extra}]'" for name in built)
-        return f"none: it has weights for {', '.join(built)}, and none of these is installed: {extras}"
-    chosen = manifest.fastest(installed)
-    if len(installed) == 1:
-        left_out = [name for name in built if name not in installed]
-        reason = f"{', '.join(left_out)} is not installed" if left_out else "it has weights for no other"
-    elif all(manifest.engines[name].speed for name in installed):
-        reason = "quantize() measured it fastest"
-    else:
-        reason = "it comes first, and speeds were not measured"
-    return f"{chosen}: {reason}"
+def _auto(config: EmbedderConfig, directory: Path, manifest: Manifest | None) -> str:
+    try:
+        choice = choose_engine(config, directory, manifest)
+    except FastragQuantError as error:
+        return f"none: {error}"
+    return f"{choice.kind.name}: {choice.reason}"
 
 
 def _measured(record: EngineRecord) -> str:
@@ -92,8 +83,7 @@ def _measured(record: EngineRecord) -> str:
     return f"made on {' '.join(record.isa)}; {figures or 'not measured'}"
 
 
-def _files(source: ModelSource, manifest: Manifest) -> str:
-    directory = source.fetch()
+def _files(directory: Path, manifest: Manifest) -> str:
     try:
         for engine in manifest.engines:
             manifest.check_sizes(directory, engine)

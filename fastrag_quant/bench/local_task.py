@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,8 @@ import numpy as np
 from fastrag_quant.bench.measures import average_precision, ndcg, reciprocal_rank
 from fastrag_quant.bench.quality import Scores, TextEmbedder
 from fastrag_quant.errors import InputError
-from fastrag_quant.vectors.ranking import unit
+from fastrag_quant.text_files import open_text
+from fastrag_quant.vectors.output import unit
 
 _RANKS = 1000
 # Scores in memory at once.
@@ -158,9 +158,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _open(path: Path) -> IO[str]:
-    if not path.is_file() and path.suffix != ".gz":
-        path = path.with_name(f"{path.name}.gz")
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    return open_text(path if path.is_file() or path.suffix == ".gz" else path.with_name(f"{path.name}.gz"))
 
 
 def _plain_name(path: Path) -> str:

@@ -5,45 +5,31 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from tqdm.auto import tqdm
 
+from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.bench.environment import Environment
 from fastrag_quant.bench.latency import Latency
-from fastrag_quant.bench.results import environment
 from fastrag_quant.errors import InputError
 from fastrag_quant.host.extras import is_installed
 from fastrag_quant.pipelines import load_pipeline
+
+if TYPE_CHECKING:
+    from fastrag_quant.bench.pipeline_haystack1 import Haystack1Pipeline
+    from fastrag_quant.bench.pipeline_haystack2 import Haystack2Pipeline
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 
 # How this package's nodes and components spell the model that they run.
 _MODEL_PARAMETERS = ("embedding_model", "model_name_or_path", "model")
-
-
-class RunnablePipeline(Protocol):
-    """A pipeline of either generation of Haystack."""
-
-    @property
-    def nodes(self) -> Mapping[str, Any]:
-        """Name → what has a ``run`` method to time."""
-        ...
-
-    def run(self, query: str) -> Any:
-        """Answer a query."""
-        ...
-
-    def write(self, texts: Sequence[str]) -> None:
-        """Put texts into the pipeline's document store, with their vectors.
-
-        :raises InputError: if the pipeline has no retriever with a store.
-        """
 
 
 @dataclass(frozen=True)
@@ -62,9 +48,8 @@ class PipelineSettings:
 
         :raises InputError: for a negative warmup and fewer than one caller.
         """
-        if self.warmup < 0 or self.concurrency < 1:
-            msg = f"warmup must be at least 0 and concurrency at least 1, not {self.warmup} and {self.concurrency}."
-            raise InputError(msg)
+        check_whole_number(self.warmup, "warmup", least=0)
+        check_whole_number(self.concurrency, "concurrency")
 
 
 @dataclass(frozen=True)
@@ -82,10 +67,16 @@ class PipelineResult:
     queries_per_second: float
     total: Latency
     nodes: dict[str, Latency]
+    environment: Environment
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the result for a JSON file, with the machine's facts."""
-        return {**asdict(self), **environment()}
+    def latencies(self) -> dict[str, Latency]:
+        """Return name → latency of every node, and of the whole query at last."""
+        return {**self.nodes, "whole query": self.total}
+
+    def summary(self) -> str:
+        """Return how many queries ran and how fast, in one line."""
+        callers = "1 caller" if self.concurrency == 1 else f"{self.concurrency} callers"
+        return f"{self.queries} queries, {callers}, {self.queries_per_second:.1f} queries/s"
 
 
 def default_pipeline() -> Path:
@@ -125,24 +116,27 @@ def measure_pipeline(
     pipeline = _load(path, model)
     if documents is not None:
         pipeline.write(documents)
-    seconds = _time_nodes(pipeline.nodes)
+    by_node: dict[str, list[float]] = {}
+    for name, node in pipeline.nodes.items():
+        node.run = _timed(node.run, functools.partial(by_node.setdefault, name))
     for query in queries[: settings.warmup]:
         pipeline.run(query)
-    for durations in seconds.values():
-        durations.clear()
-    totals, elapsed = _run_all(pipeline.run, queries, settings.concurrency, progress_bar)
+    for seconds in by_node.values():
+        seconds.clear()
+    of_queries, elapsed = _run_all(pipeline.run, queries, settings.concurrency, progress_bar)
     return PipelineResult(
         pipeline=f"{path.parent.name}/{path.name}",
         queries=len(queries),
         documents=None if documents is None else len(documents),
         concurrency=settings.concurrency,
         queries_per_second=len(queries) / elapsed,
-        total=Latency.of(totals),
-        nodes={name: Latency.of(durations) for name, durations in seconds.items() if durations},
+        total=Latency.of(of_queries),
+        nodes={name: Latency.of(seconds) for name, seconds in by_node.items() if seconds},
+        environment=Environment.current(),
     )
 
 
-def _load(path: Path, model: str | None) -> RunnablePipeline:
+def _load(path: Path, model: str | None) -> Haystack1Pipeline | Haystack2Pipeline:
     if model is None or not path.is_file():
         return _runnable(load_pipeline(path))
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +154,7 @@ def _with_model(content: dict[str, Any], model: str) -> dict[str, Any]:
     return dict(content)
 
 
-def _runnable(pipeline: Any) -> RunnablePipeline:
+def _runnable(pipeline: Any) -> Haystack1Pipeline | Haystack2Pipeline:
     if is_installed("farm-haystack"):
         from fastrag_quant.bench.pipeline_haystack1 import Haystack1Pipeline
 
@@ -170,36 +164,31 @@ def _runnable(pipeline: Any) -> RunnablePipeline:
     return Haystack2Pipeline(pipeline)
 
 
-def _time_nodes(nodes: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Let every node note how long each of its runs takes; nodes come in the order in which they first end one."""
-    seconds: dict[str, list[float]] = {}
-    for name, node in nodes.items():
-        node.run = _timed(node.run, functools.partial(seconds.setdefault, name))
-    return seconds
+def _run_all(
+    run: Callable[[str], Any], queries: Sequence[str], concurrency: int, progress_bar: bool
+) -> tuple[list[float], float]:
+    """Return the seconds of each query, as its caller sees it, and of all of them."""
+    seconds: list[float] = []
+    timed = _timed(run, lambda _: seconds)
+    with ThreadPoolExecutor(concurrency) as callers:
+        started = perf_counter()
+        answers = callers.map(timed, queries)
+        list(tqdm(answers, total=len(queries), desc="Running", unit=" queries", disable=not progress_bar))
+        return seconds, perf_counter() - started
 
 
-def _timed(function: Callable[..., Any], durations: Callable[[list[float]], list[float]]) -> Callable[..., Any]:
+def _timed(function: Callable[..., Any], seconds: Callable[[list[float]], list[float]]) -> Callable[..., Any]:
+    """Return a function that notes how long each of its calls takes.
+
+    :param seconds: gives the list to note it in, once the first call ends: nodes come in that order.
+    """
+
     @functools.wraps(function)  # Haystack reads the signature
     def timed(*arguments: Any, **keywords: Any) -> Any:
         started = perf_counter()
         try:
             return function(*arguments, **keywords)
         finally:
-            durations([]).append(perf_counter() - started)
+            seconds([]).append(perf_counter() - started)
 
     return timed
-
-
-def _run_all(
-    run: Callable[[str], Any], queries: Sequence[str], concurrency: int, progress_bar: bool
-) -> tuple[list[float], float]:
-    def timed(query: str) -> float:
-        started = perf_counter()
-        run(query)
-        return perf_counter() - started
-
-    with ThreadPoolExecutor(concurrency) as callers:
-        started = perf_counter()
-        answers = callers.map(timed, queries)
-        totals = list(tqdm(answers, total=len(queries), desc="Running", unit=" queries", disable=not progress_bar))
-        return totals, perf_counter() - started

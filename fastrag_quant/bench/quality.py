@@ -11,12 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from fastrag_quant.bench.bootstrap import interval, resampled_means
-from fastrag_quant.bench.results import environment, write_json
+from fastrag_quant.bench.environment import Environment
+from fastrag_quant.bench.json_files import write_json
 
 FP32, INT8, MIXED = "fp32", "int8", "int8 queries on an fp32 index"
 
@@ -52,10 +53,7 @@ class Scores:
 
 
 class Task(Protocol):
-    """Something that systems are scored on.
-
-    :ivar name: for tables and file names.
-    """
+    """Something that systems are scored on."""
 
     @property
     def name(self) -> str:
@@ -110,15 +108,24 @@ class TaskQuality:
 
 
 @dataclass(frozen=True)
+class QualityResult(TaskQuality):
+    """The same with what was compared, and where."""
+
+    model: str
+    baseline: str
+    environment: Environment
+
+
+@dataclass(frozen=True)
 class QualityModels:
     """The models to compare.
 
-    :param identity: a hash of both models' files and of how they are run.
+    :param digest: a hash of both models' files and of how they are run.
     :param fp32: the baseline.
     :param int8: None measures the baseline alone.
     """
 
-    identity: str
+    digest: str
     fp32: TextEmbedder
     int8: TextEmbedder | None
 
@@ -140,14 +147,15 @@ def score_systems(task: Task, models: QualityModels, folder: Path) -> dict[str, 
     :return: system → scores, the task's main measure first.
     """
     path = folder / f"{_file_name(task.name)}.json"
-    fingerprint = f"{task.fingerprint} {models.identity}"
+    fingerprint = f"{task.fingerprint} {models.digest}"
     known = _read_known(path, fingerprint)
     systems = models.systems(task)
     for system, (queries, documents) in systems.items():
         if system not in known:
             known[system] = task.score(queries, documents)
             scores = {name: [asdict(score) for score in values] for name, values in known.items()}
-            write_json(path, {"fingerprint": fingerprint, "task": task.name, **environment(), "systems": scores})
+            content = {"fingerprint": fingerprint, "task": task.name, "environment": asdict(Environment.current())}
+            write_json(path, {**content, "systems": scores})
     return {system: known[system] for system in systems}
 
 
@@ -174,11 +182,6 @@ def average(tasks: Sequence[Mapping[str, Sequence[Scores]]]) -> TaskQuality:
         drawn = np.mean(known, axis=0) if len(known) == len(tasks) else None
         differences[system] = _difference(means[FP32], means[system], drawn)
     return TaskQuality("average", "main measure", None, means, differences)
-
-
-def quality_dict(quality: TaskQuality, model: str, baseline: str) -> dict[str, Any]:
-    """Return a result for a JSON file."""
-    return {"model": model, "baseline": baseline, **asdict(quality), **environment()}
 
 
 def _compare(task: str, scores: Mapping[str, Scores]) -> TaskQuality:

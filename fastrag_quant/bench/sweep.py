@@ -8,9 +8,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
-from fastrag_quant.bench.baseline import fp32_of
-from fastrag_quant.bench.runners import MODES
+from fastrag_quant.bench.baseline import baseline_of
+from fastrag_quant.bench.messages import log_each_message_once
+from fastrag_quant.bench.modes import FP32_MODES, MODES, mode_of
 from fastrag_quant.bench.speed import SpeedResult, SpeedSettings, measure_speed
 from fastrag_quant.errors import FastragQuantError, InputError
 from fastrag_quant.host.extras import require
@@ -49,57 +51,41 @@ def plan_runs(
     :raises InputError: for an unknown mode, for --bf16 with int8 modes alone, and where an fp32
         mode has no fp32 model.
     """
-    unknown = [mode for mode in modes if mode not in MODES]
-    if unknown:
-        msg = f"Unknown mode {unknown[0]!r}: use one of {', '.join(MODES)}."
+    is_int8 = {mode: mode_of(mode).is_int8 for mode in modes}
+    if bf16 and all(is_int8.values()):
+        *others, last = FP32_MODES
+        msg = f"--bf16 runs fp32 weights in bfloat16: use it with the modes {', '.join(others)} and {last}."
         raise InputError(msg)
-    if bf16 and all(MODES[mode].int8 for mode in modes):
-        msg = "--bf16 runs fp32 weights in bfloat16: use it with the modes hf, ipex and ipex-ts."
-        raise InputError(msg)
-    model_of = {mode: model if MODES[mode].int8 else baseline or fp32_of(model) for mode in modes}
+    model_of = {mode: model if is_int8[mode] else baseline or baseline_of(model) for mode in modes}
     return [
-        SpeedRun(model_of[mode], mode, setting, bf16 and not MODES[mode].int8)
+        SpeedRun(model_of[mode], mode, setting, bf16 and not is_int8[mode])
         for mode, setting in product(modes, settings)
     ]
 
 
 def run_all(
-    runs: Sequence[SpeedRun],
-    texts: Sequence[str] | None = None,
-    *,
-    threads: int | None = None,
-    pin_threads: bool = False,
-    progress_bar: bool = False,
+    runs: Sequence[SpeedRun], texts: Sequence[str] | None = None, **options: Any
 ) -> Iterator[SpeedResult | FailedRun]:
     """Make each measurement in a fresh process: peak memory, the first call and threads are a process's.
 
+    :param options: threads, pin_threads and progress_bar of :func:`measure_speed`.
     :return: results in order, and in place of one that failed why it did.
     """
     for run in runs:
         try:
-            require(MODES[run.mode].extra, f"The mode {run.mode}")
-            yield _in_a_process(run, texts, threads, pin_threads, progress_bar)
+            require(MODES[run.mode].kind.extra, f"The mode {run.mode}")
+            yield _in_a_process(run, texts, options)
         except FastragQuantError as error:
             yield FailedRun(run, str(error))
 
 
-def _in_a_process(
-    run: SpeedRun, texts: Sequence[str] | None, threads: int | None, pin_threads: bool, progress_bar: bool
-) -> SpeedResult:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        measured = process.submit(
-            measure_speed,
-            run.model,
-            run.mode,
-            run.settings,
-            texts,
-            bf16=run.bf16,
-            threads=threads,
-            pin_threads=pin_threads,
-            progress_bar=progress_bar,
-        )
+def _in_a_process(run: SpeedRun, texts: Sequence[str] | None, options: dict[str, Any]) -> SpeedResult:
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh, initializer=log_each_message_once) as process:
         try:
-            return measured.result()
+            return process.submit(
+                measure_speed, run.model, run.mode, run.settings, texts, bf16=run.bf16, **options
+            ).result()
         except BrokenProcessPool as error:
             msg = f"The process that measured the mode {run.mode} crashed: {error}"
             raise FastragQuantError(msg) from error

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fastrag_quant.errors import InputError
-from fastrag_quant.host.extras import is_installed
+from fastrag_quant.bench.quality import QualityResult
+from fastrag_quant.bench.speed import SpeedResult
 from fastrag_quant.host.noise import same_loggers
 
-_REPOSITORY_NAME = ".aim"
-
-# Figures that describe a run, as opposed to those that it measured.
-_SPEED_PARAMETERS = (
-    *("mode", "model", "input", "batch_size", "seq_len", "samples"),
-    *("threads", "cpu", "isa", "cores", "allocator", "versions"),
-)
+# What a run measured besides latency, as opposed to what describes it.
+_SPEED_FIGURES = ("samples_per_second", "tokens_per_second", "first_call_ms", "load_seconds", "peak_memory_bytes")
 
 
 @dataclass(frozen=True)
@@ -33,21 +27,24 @@ class Tracker:
     repository: Path
     experiment: str
 
-    def track_speed(self, results: Sequence[dict[str, Any]]) -> None:
+    def track_speed(self, results: Sequence[SpeedResult]) -> None:
         """Write a run per result: what was run as hyperparameters, the latency of every call as a series."""
         for result in results:
-            parameters = {name: result[name] for name in _SPEED_PARAMETERS}
-            with self._run(parameters) as run:
-                for step, latency in enumerate(result["latencies_ms"]):
-                    run.track(latency, name="latency_ms", step=step)
-                self._track_figures(run, {name: value for name, value in result.items() if name not in parameters})
+            parameters = asdict(result)
+            latencies, latency, environment = map(parameters.pop, ("latencies_ms", "latency", "environment"))
+            figures = {f"latency_{name}": value for name, value in latency.items()}
+            figures |= {name: parameters.pop(name) for name in _SPEED_FIGURES}
+            with self._run(parameters | environment) as run:
+                for step, milliseconds in enumerate(latencies):
+                    run.track(milliseconds, name="latency_ms", step=step)
+                _track_figures(run, figures)
 
-    def track_quality(self, results: Sequence[dict[str, Any]]) -> None:
+    def track_quality(self, results: Sequence[QualityResult]) -> None:
         """Write a run per task: the model and the task as hyperparameters, each system's score."""
         for result in results:
-            parameters = {name: result[name] for name in ("task", "measure", "model", "baseline", "queries")}
+            parameters = {name: getattr(result, name) for name in ("task", "measure", "model", "baseline", "queries")}
             with self._run(parameters) as run:
-                self._track_figures(run, result["scores"])
+                _track_figures(run, result.scores)
 
     @contextmanager
     def _run(self, parameters: dict[str, Any]) -> Iterator[Any]:
@@ -68,41 +65,7 @@ class Tracker:
         finally:
             run.close()
 
-    def _track_figures(self, run: Any, figures: dict[str, Any]) -> None:
-        for name, value in figures.items():
-            if isinstance(value, int | float):
-                run.track(value, name=name)
 
-
-def add_tracking_options(parser: argparse.ArgumentParser) -> None:
-    """Add --aim-repo, --experiment and --no-aim to a command."""
-    group = parser.add_argument_group("Aim", "Where Aim is installed; look at the runs with: aim up --repo DIR")
-    group.add_argument(
-        "--aim-repo",
-        type=Path,
-        metavar="DIR",
-        help="record in this folder's repository, made where missing; "
-        "default: the working directory's if it has one (aim init), else none",
-    )
-    group.add_argument("--experiment", help="name of the experiment; default: fastrag_quant and the command")
-    group.add_argument("--no-aim", action="store_true", help="record nothing")
-
-
-def tracker_of(options: argparse.Namespace, command: str) -> Tracker | None:
-    """Return where a command line asks to record, or None.
-
-    :raises InputError: if --aim-repo was given and Aim is not installed.
-    """
-    repository: Path | None = options.aim_repo
-    if options.no_aim:
-        return None
-    if repository is None and Path(_REPOSITORY_NAME).is_dir():
-        repository = Path()
-    if repository is None:
-        return None
-    if not is_installed("aim"):
-        if options.aim_repo is None:
-            return None
-        msg = "--aim-repo needs Aim, which is not installed: pip install 'fastrag-quant[bench]', or leave it out."
-        raise InputError(msg)
-    return Tracker(repository, options.experiment or f"fastrag_quant-{command}")
+def _track_figures(run: Any, figures: Mapping[str, float]) -> None:
+    for name, value in figures.items():
+        run.track(value, name=name)

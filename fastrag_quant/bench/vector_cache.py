@@ -22,17 +22,17 @@ class CachedEmbedder:
     """An embedder that is loaded when a vector is missing on disk."""
 
     def __init__(
-        self, name: str, identity: str, load: Callable[[], QuantizedEmbedder], folder: Path, progress_bar: bool = False
+        self, name: str, digest: str, load: Callable[[], QuantizedEmbedder], folder: Path, progress_bar: bool = False
     ) -> None:
         """Note where vectors lie.
 
         :param name: for the progress bar.
-        :param identity: changes when the embedder's vectors do.
+        :param digest: changes when the embedder's vectors do.
         :param load: gives the embedder.
         :param folder: made when the first vectors are written.
         """
         self._name = name
-        self._identity = identity
+        self._digest = digest
         self._load = load
         self._folder = folder
         self._progress_bar = progress_bar
@@ -61,7 +61,7 @@ class CachedEmbedder:
         return np.concatenate(vectors)
 
     def _shard(self, side: str, texts: list[str]) -> np.ndarray:
-        content = json.dumps([self._identity, side, texts])
+        content = json.dumps([self._digest, side, texts])
         path = self._folder / f"{hashlib.sha256(content.encode()).hexdigest()}.npy"
         if path.is_file():
             stored: np.ndarray = np.load(path)

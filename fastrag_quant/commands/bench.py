@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 
-from fastrag_quant.bench import doctor_command, pipeline_command, quality_command, report_command, speed_command
-from fastrag_quant.commands.quantize import run_command
+from fastrag_quant.bench.messages import log_each_message_once
+from fastrag_quant.commands import doctor, pipeline, quality, report, speed
 from fastrag_quant.commands.placement import add_placement_options, placement_of, relaunch
+from fastrag_quant.commands.running import run_command
 
 DESCRIPTION = """\
 Measure embedders on this machine: how fast they are, how good their search results are, and where a pipeline spends
@@ -19,7 +19,8 @@ EXAMPLE = """\
 example:
   fastrag_quant-bench --cores 0-31 --memory-node 0 --allocator tcmalloc speed --model-name bge-small-int8 --mode inc"""
 
-_COMMANDS = (speed_command, quality_command, pipeline_command, report_command, doctor_command)
+# Each has HELP, DESCRIPTION, EXAMPLE, add_options() and run(), and INTERRUPTED where Ctrl-C leaves something behind.
+_COMMANDS = {module.__name__.rpartition(".")[2]: module for module in (speed, quality, pipeline, report, doctor)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,42 +32,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     parser = _parser()
     options = parser.parse_args(given)
+    command = _COMMANDS[options.command]
 
-    def placed(options: argparse.Namespace) -> str:
-        relaunch(placement_of(options), "fastrag_quant.bench", given)
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(_Once())
-        result: str = options.run(options)
+    def run_in_its_place(options: argparse.Namespace) -> str:
+        relaunch(placement_of(options), "fastrag_quant.commands.bench", given)
+        log_each_message_once()
+        result: str = command.run(options)
         return result
 
-    return run_command(parser, options, placed, getattr(options, "interrupted", "nothing was written"))
-
-
-class _Once(logging.Filter):
-    """Lets each kind of message pass once: a benchmark embeds again and again what is too long for the model."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._passed: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a message's template is new."""
-        is_new = str(record.msg) not in self._passed
-        self._passed.add(str(record.msg))
-        return is_new
+    return run_command(parser, options, run_in_its_place, getattr(command, "INTERRUPTED", "nothing was written"))
 
 
 def _parser() -> argparse.ArgumentParser:
-    # Descriptions are wrapped and examples are not, so both are written as they are shown.
-    formatting = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    # Descriptions are wrapped and examples are not, so both are shown as they are written.
+    as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="fastrag_quant-bench",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="fastrag_quant-bench", description=DESCRIPTION, epilog=EXAMPLE, formatter_class=as_written
     )
     add_placement_options(parser)
     subparsers = parser.add_subparsers(dest="command", metavar="command", required=True)
-    for command in _COMMANDS:
-        command.add_parser(subparsers, **formatting)
+    for name, command in _COMMANDS.items():
+        texts = {"help": command.HELP, "description": command.DESCRIPTION, "epilog": command.EXAMPLE}
+        command.add_options(subparsers.add_parser(name, formatter_class=as_written, **texts))
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

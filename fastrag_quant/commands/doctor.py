@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from tabulate import tabulate
 
 from fastrag_quant.bench.doctor import describe_environment, describe_machine, describe_model
 from fastrag_quant.commands.placement import add_placement_options
+
+HELP = "what this machine has"
 
 DESCRIPTION = """\
 What this machine and environment have: CPU, ISA flags, cores, NUMA nodes, allocator, engines, Haystack; and for a
@@ -20,14 +21,10 @@ examples:
   fastrag_quant-bench doctor bge-small-int8"""
 
 
-def add_parser(subparsers: Any, **arguments: Any) -> None:
-    """Add the command to the program's."""
-    parser = subparsers.add_parser(
-        "doctor", help="what this machine has", description=DESCRIPTION, epilog=EXAMPLE, **arguments
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to its parser."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="model directory or hub name")
     add_placement_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> str:

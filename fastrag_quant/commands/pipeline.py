@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from tabulate import tabulate
-
-from fastrag_quant.bench.latency import Latency
-from fastrag_quant.bench.pipeline import PipelineResult, PipelineSettings, default_pipeline, measure_pipeline
-from fastrag_quant.bench.results import check_writable, write_results
+from fastrag_quant.bench.json_files import check_writable
+from fastrag_quant.bench.pipeline import PipelineSettings, default_pipeline, measure_pipeline
+from fastrag_quant.bench.results import write_results
+from fastrag_quant.bench.tables import pipeline_table
 from fastrag_quant.commands.placement import add_placement_options
-from fastrag_quant.quantization.calibration import read_text_file
+from fastrag_quant.text_files import read_text_file
+
+HELP = "latency of a Haystack pipeline"
 
 DESCRIPTION = """\
 Where a Haystack pipeline spends its time. Runs a YAML pipeline of the Haystack that is installed (1, 2 or 3) over
@@ -26,11 +26,8 @@ examples:
   fastrag_quant-bench pipeline my-pipeline.yaml --queries questions.jsonl --concurrency 8 --json pipeline.json"""
 
 
-def add_parser(subparsers: Any, **arguments: Any) -> None:
-    """Add the command to the program's."""
-    parser = subparsers.add_parser(
-        "pipeline", help="latency of a Haystack pipeline", description=DESCRIPTION, epilog=EXAMPLE, **arguments
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to its parser."""
     defaults = PipelineSettings()
     parser.add_argument(
         "file",
@@ -55,7 +52,6 @@ def add_parser(subparsers: Any, **arguments: Any) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file too")
     add_placement_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> str:
@@ -74,20 +70,5 @@ def run(options: argparse.Namespace) -> str:
         progress_bar=sys.stderr.isatty(),
     )
     if options.json:
-        write_results(options.json, "pipeline", [result.as_dict()])
-    return _table(result)
-
-
-def _table(result: PipelineResult) -> str:
-    rows = [_row(name, latency) for name, latency in (*result.nodes.items(), ("whole query", result.total))]
-    headers = ("node", "mean ± std ms", "p50", "p95", "p99")
-    callers = "1 caller" if result.concurrency == 1 else f"{result.concurrency} callers"
-    return (
-        f"{tabulate(rows, headers=headers, disable_numparse=True)}\n\n"
-        f"{result.pipeline}: {result.queries} queries, {callers}, {result.queries_per_second:.1f} queries/s"
-    )
-
-
-def _row(name: str, latency: Latency) -> tuple[str, ...]:
-    percentiles = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
-    return (name, f"{latency.mean_ms:.2f} ± {latency.std_ms:.2f}", *(f"{value:.2f}" for value in percentiles))
+        write_results(options.json, [result])
+    return f"{pipeline_table(result).text()}\n\n{result.pipeline}: {result.summary()}"

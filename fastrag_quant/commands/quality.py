@@ -8,32 +8,24 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
-from tabulate import tabulate
-
-from fastrag_quant.bench.baseline import fp32_of, identity, is_int8
+from fastrag_quant.bench.baseline import baseline_of, digest_of_files, is_int8
+from fastrag_quant.bench.environment import Environment, installed_versions
+from fastrag_quant.bench.json_files import check_writable
 from fastrag_quant.bench.local_task import read_task
 from fastrag_quant.bench.mteb_task import TASK_LISTS, mteb_tasks
-from fastrag_quant.bench.quality import (
-    FP32,
-    Difference,
-    QualityModels,
-    Task,
-    TaskQuality,
-    average,
-    compare,
-    quality_dict,
-    score_systems,
-)
-from fastrag_quant.bench.results import check_writable, installed_versions, write_results
-from fastrag_quant.bench.tracking import add_tracking_options, tracker_of
+from fastrag_quant.bench.quality import QualityModels, QualityResult, Task, average, compare, score_systems
+from fastrag_quant.bench.results import write_results
+from fastrag_quant.bench.tables import quality_table
 from fastrag_quant.bench.vector_cache import CachedEmbedder
-from fastrag_quant.embedder import QuantizedEmbedder
-from fastrag_quant.engines import ENGINE_KINDS
-from fastrag_quant.errors import InputError
 from fastrag_quant.commands.placement import add_placement_options
+from fastrag_quant.commands.tracking import add_tracking_options, tracker_of
+from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.engines import AUTO, ENGINE_KINDS
+from fastrag_quant.errors import InputError
 from fastrag_quant.model.source import ModelSource
+
+HELP = "search results of int8 against fp32"
 
 DESCRIPTION = f"""\
 How good the search results of an int8 model are beside those of its fp32 baseline: on tasks of MTEB (--task; needs
@@ -53,15 +45,8 @@ examples:
 INTERRUPTED = "what was finished is kept; run the same command again to continue"
 
 
-def add_parser(subparsers: Any, **arguments: Any) -> None:
-    """Add the command to the program's."""
-    parser = subparsers.add_parser(
-        "quality",
-        help="search results of int8 against fp32",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        **arguments,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to its parser."""
     parser.add_argument("--model-name", "--model_name", required=True, help="model directory or hub name")
     parser.add_argument(
         "--baseline",
@@ -79,7 +64,7 @@ def add_parser(subparsers: Any, **arguments: Any) -> None:
         help="folders in BEIR layout (corpus.jsonl, queries.jsonl, qrels/test.tsv) or .jsonl files for reranking "
         "(query, positive, negative), plain or gzipped",
     )
-    parser.add_argument("--engine", default="auto", choices=["auto", *ENGINE_KINDS], help="of int8; default: auto")
+    parser.add_argument("--engine", default=AUTO, choices=[AUTO, *ENGINE_KINDS], help="of int8; default: %(default)s")
     parser.add_argument("--use-cls", "--use_cls", action="store_true", help="CLS pooling; default: the model's")
     parser.add_argument("--opt", action="store_true", help="accepted as in fastRAG's script; says nothing here")
     parser.add_argument(
@@ -91,7 +76,6 @@ def add_parser(subparsers: Any, **arguments: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to this file too, for the report")
     add_tracking_options(parser)
     add_placement_options(parser)
-    parser.set_defaults(run=run, interrupted=INTERRUPTED)
 
 
 def run(options: argparse.Namespace) -> str:
@@ -107,19 +91,20 @@ def run(options: argparse.Namespace) -> str:
     tracker = tracker_of(options, "quality")
     tasks: list[Task] = [*map(read_task, options.data), *(mteb_tasks(options.task) if options.task else [])]
     folder = _results_folder(options)
-    baseline = options.baseline or fp32_of(options.model_name)
+    baseline = options.baseline or baseline_of(options.model_name)
     models = _models(options, baseline, folder / "vectors")
     scores = [score_systems(task, models, folder) for task in tasks]
-    results = [result for task, systems in zip(tasks, scores, strict=True) for result in compare(task.name, systems)]
+    compared = [quality for task, systems in zip(tasks, scores, strict=True) for quality in compare(task.name, systems)]
     if len(tasks) > 1:
-        results.append(average(scores))
+        compared.append(average(scores))
     shutil.rmtree(folder / "vectors", ignore_errors=True)
-    written = [quality_dict(result, options.model_name, baseline) for result in results]
+    comparison = {"model": options.model_name, "baseline": baseline, "environment": Environment.current()}
+    results = [QualityResult(**vars(quality), **comparison) for quality in compared]
     if options.json:
-        write_results(options.json, "quality", written)
+        write_results(options.json, results)
     if tracker:
-        tracker.track_quality(written)
-    return f"{_table(results)}\n\nKept in {folder}"
+        tracker.track_quality(results)
+    return f"{quality_table(results).text()}\n\nKept in {folder}"
 
 
 def _results_folder(options: argparse.Namespace) -> Path:
@@ -144,7 +129,7 @@ def _models(options: argparse.Namespace, baseline: str, vectors: Path) -> Qualit
 
     def cached(name: str, model: str, engine: str) -> tuple[CachedEmbedder, str]:
         # Versions too, since kernels of another version round otherwise.
-        described = json.dumps([identity(model), engine, pooling, installed_versions()])
+        described = json.dumps([digest_of_files(model), engine, pooling, installed_versions()])
         digest = hashlib.sha256(described.encode()).hexdigest()
 
         def load() -> QuantizedEmbedder:
@@ -152,28 +137,8 @@ def _models(options: argparse.Namespace, baseline: str, vectors: Path) -> Qualit
 
         return CachedEmbedder(name, digest, load, vectors, progress_bar=sys.stderr.isatty()), digest
 
-    fp32, fp32_identity = cached("fp32", baseline, "torch")
+    fp32, fp32_digest = cached("fp32", baseline, "torch")
     if not is_int8(options.model_name):
-        return QualityModels(fp32_identity, fp32, None)
-    int8, int8_identity = cached("int8", options.model_name, options.engine)
-    return QualityModels(f"{fp32_identity} {int8_identity}", fp32, int8)
-
-
-def _table(results: list[TaskQuality]) -> str:
-    systems = list(dict.fromkeys(system for result in results for system in result.differences))
-    headers = ["task", "measure", "queries", FP32]
-    for system in systems:
-        headers += [system, "difference", "95 % interval"]
-    rows = []
-    for result in results:
-        row = [result.task, result.measure, str(result.queries or ""), f"{result.scores[FP32]:.4f}"]
-        for system in systems:
-            difference = result.differences.get(system)
-            row += ["", "", ""] if difference is None else [f"{result.scores[system]:.4f}", *_cells(difference)]
-        rows.append(row)
-    return tabulate(rows, headers=headers, disable_numparse=True)
-
-
-def _cells(difference: Difference) -> list[str]:
-    interval = "" if difference.low is None else f"{difference.low:+.4f} … {difference.high:+.4f}"
-    return [f"{difference.absolute:+.4f} ({difference.relative:+.1%})", interval]
+        return QualityModels(fp32_digest, fp32, None)
+    int8, int8_digest = cached("int8", options.model_name, options.engine)
+    return QualityModels(f"{fp32_digest} {int8_digest}", fp32, int8)

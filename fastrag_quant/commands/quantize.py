@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from inspect import signature
 
 from tabulate import tabulate
 
@@ -80,24 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _quantize(options: argparse.Namespace) -> str:
-    result = quantize(
-        options.model_name,
-        options.output_path,
-        options.calibration,
-        sample_size=options.sample_size,
-        engine=options.engine,
-        min_cosine=options.min_cosine,
-        pooling=options.pooling,
-        max_seq_len=options.max_seq_len,
-        query_prompt=options.query_prompt,
-        document_prompt=options.document_prompt,
-        seed=options.seed,
-        overwrite=options.overwrite,
-        progress_bar=True,
-        revision=options.revision,
-        token=options.token,
-        local_files_only=options.local_files_only,
-    )
+    known = signature(quantize).parameters
+    arguments = {name: value for name, value in vars(options).items() if name in known}
+    result = quantize(options.model_name, **arguments, progress_bar=True)
     rows = [row for engine, fidelity in result.fidelity.items() for row in _result_rows(result, engine, fidelity)]
     return f"{_table(rows)}\n\nWritten to {result.directory}"
 

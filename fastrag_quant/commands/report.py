@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
+from fastrag_quant.bench.json_files import check_writable
 from fastrag_quant.bench.report import make_report
-from fastrag_quant.bench.results import check_writable, read_results
+from fastrag_quant.bench.results import read_results
+
+HELP = "a page from results"
 
 DESCRIPTION = """\
 One page of HTML from what speed, quality and pipeline wrote with --json: tables, throughput against batch size,
@@ -19,15 +21,11 @@ example:
   fastrag_quant-bench report speed.json quality.json pipeline.json --output report.html"""
 
 
-def add_parser(subparsers: Any, **arguments: Any) -> None:
-    """Add the command to the program's."""
-    parser = subparsers.add_parser(
-        "report", help="a page from results", description=DESCRIPTION, epilog=EXAMPLE, **arguments
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to its parser."""
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json", help="files that --json wrote")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.html", help="the page to write")
     parser.add_argument("--title", default="fastrag_quant benchmark", help="default: %(default)s")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> str:
@@ -36,6 +34,6 @@ def run(options: argparse.Namespace) -> str:
     :raises InputError: for files that are no results, and where the page cannot be written.
     """
     check_writable(options.output)
-    page = make_report([read_results(path) for path in options.results], options.title)
+    page = make_report([result for path in options.results for result in read_results(path)], options.title)
     options.output.write_text(page, encoding="utf-8")
     return f"Written to {options.output}"

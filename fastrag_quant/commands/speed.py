@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
-from fastrag_quant.bench.results import check_writable, write_results
-from fastrag_quant.bench.runners import MODES
+from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.bench.environment import in_words
+from fastrag_quant.bench.json_files import check_writable
+from fastrag_quant.bench.modes import FP32_MODES, MODES
+from fastrag_quant.bench.results import write_results
 from fastrag_quant.bench.speed import SpeedResult, SpeedSettings
 from fastrag_quant.bench.sweep import FailedRun, plan_runs, run_all
-from fastrag_quant.bench.tracking import add_tracking_options, tracker_of
-from fastrag_quant.errors import FastragQuantError
+from fastrag_quant.bench.tables import latency_cells, speed_table
 from fastrag_quant.commands.placement import add_placement_options
-from fastrag_quant.quantization.calibration import read_text_file
-from fastrag_quant.host.cpu import check_threads
+from fastrag_quant.commands.tracking import add_tracking_options, tracker_of
+from fastrag_quant.errors import FastragQuantError
+from fastrag_quant.text_files import read_text_file
+
+HELP = "latency and throughput of a model"
 
 DESCRIPTION = """\
 Latency and throughput of a model. Without --text, the input is random tokens of one length and tokenization is not
@@ -25,18 +29,17 @@ timed, as in fastRAG's benchmark; with --text it is real text, timed end to end 
 second not counting padding. Lists of modes, batch sizes and lengths give one table, each run in a fresh process. Times
 are in milliseconds per call of --bs texts."""
 
-EXAMPLE = """\
+EXAMPLE = f"""\
 examples:
   fastrag_quant-bench speed --model-name bge-small-int8 --mode inc --text passages.txt --bs 32
   fastrag_quant-bench speed --model-name bge-small-int8 --baseline BAAI/bge-small-en-v1.5 \\
-      --mode inc,openvino,hf,ipex,ipex-ts --bs 1,32 --seq-len 128,512 --json speed.json"""
+      --mode {",".join(MODES)} --bs 1,32 --seq-len 128,512 --json speed.json"""
+
+INTERRUPTED = "what was measured before is in the file of --json, if one was given"
 
 
-def add_parser(subparsers: Any, **arguments: Any) -> None:
-    """Add the command to the program's."""
-    parser = subparsers.add_parser(
-        "speed", help="latency and throughput of a model", description=DESCRIPTION, epilog=EXAMPLE, **arguments
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options to its parser."""
     defaults = SpeedSettings()
     modes = "; ".join(f"{name}: {mode.description}" for name, mode in MODES.items())
     # fastRAG's scripts spell these with underscores.
@@ -44,7 +47,7 @@ def add_parser(subparsers: Any, **arguments: Any) -> None:
     parser.add_argument(
         "--baseline",
         metavar="FP32",
-        help="what hf, ipex and ipex-ts run where --model-name is an int8 directory; "
+        help=f"what {', '.join(FP32_MODES)} run where --model-name is an int8 directory; "
         "default: the hub model it was made from",
     )
     parser.add_argument("--mode", required=True, type=_names, help=f"a mode or a comma list; {modes}")
@@ -72,7 +75,6 @@ def add_parser(subparsers: Any, **arguments: Any) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file too")
     add_tracking_options(parser)
     add_placement_options(parser)
-    parser.set_defaults(run=run, interrupted="what was measured before is in the file of --json, if one was given")
 
 
 def run(options: argparse.Namespace) -> str:
@@ -82,7 +84,7 @@ def run(options: argparse.Namespace) -> str:
     """
     if options.json:
         check_writable(options.json)
-    check_threads(options.threads)
+    check_whole_number(options.threads, "threads", none="what the engine or torch takes by itself")
     texts = read_text_file(Path(options.text)) if options.text else None
     lengths = options.seq_len if texts is None else options.seq_len[:1]
     settings = [
@@ -99,28 +101,27 @@ def run(options: argparse.Namespace) -> str:
         else:
             results.append(outcome)
             if options.json:  # at once, since a sweep takes long and may be interrupted
-                write_results(options.json, "speed", [result.as_dict() for result in results])
+                write_results(options.json, results)
     if not results:
         raise FastragQuantError("; ".join(dict.fromkeys(failure.reason for failure in failures)))
     if tracker:
-        tracker.track_speed([result.as_dict() for result in results])
-    return _text(results, failures)
+        tracker.track_speed(results)
+    return _printed(results, failures)
 
 
-def _text(results: list[SpeedResult], failures: list[FailedRun]) -> str:
+def _printed(results: list[SpeedResult], failures: list[FailedRun]) -> str:
     table = _details(results[0]) if len(results) == 1 and not failures else _comparison(results)
     reasons = dict.fromkeys(f"{failure.run.mode} did not run: {failure.reason}" for failure in failures)
     return "\n".join([table, *reasons])
 
 
 def _details(result: SpeedResult) -> str:
-    latency = f"{result.latency_mean_ms:.2f} ± {result.latency_std_ms:.2f}"
-    percentiles = f"{result.latency_p50_ms:.2f} / {result.latency_p95_ms:.2f} / {result.latency_p99_ms:.2f}"
+    mean, *percentiles = latency_cells(result.latency)
     rows = [
         ("mode", result.mode),
         ("input", f"{result.samples} samples of {result.input}, batch size {result.batch_size}"),
-        ("latency per call, mean ± standard deviation", f"{latency} ms"),
-        ("latency per call, p50 / p95 / p99", f"{percentiles} ms"),
+        ("latency per call, mean ± standard deviation", f"{mean} ms"),
+        ("latency per call, p50 / p95 / p99", f"{' / '.join(percentiles)} ms"),
         ("throughput", f"{result.samples_per_second:.1f} samples/s, {result.tokens_per_second:.0f} tokens/s"),
         ("first call", f"{result.first_call_ms:.0f} ms"),
         ("loading", f"{result.load_seconds:.1f} s"),
@@ -131,36 +132,16 @@ def _details(result: SpeedResult) -> str:
 
 
 def _comparison(results: list[SpeedResult]) -> str:
-    rows = [
-        (
-            result.mode,
-            result.batch_size,
-            result.seq_len or "text",
-            f"{result.latency_mean_ms:.2f} ± {result.latency_std_ms:.2f}",
-            f"{result.latency_p50_ms:.2f}",
-            f"{result.latency_p95_ms:.2f}",
-            f"{result.latency_p99_ms:.2f}",
-            f"{result.samples_per_second:.1f}",
-            f"{result.tokens_per_second:.0f}",
-            f"{result.first_call_ms:.0f}",
-            f"{result.peak_memory_bytes / 1e6:.0f}",
-            result.threads,
-        )
-        for result in results
-    ]
-    headers = (
-        *("mode", "batch", "length", "mean ± std ms", "p50", "p95", "p99"),
-        *("samples/s", "tokens/s", "first call ms", "peak MB", "threads"),
-    )
     machine = tabulate(_machine(results[0]), tablefmt="plain", disable_numparse=True)
-    return f"{tabulate(rows, headers=headers, disable_numparse=True)}\n\n{machine}"
+    return f"{speed_table(results).text()}\n\n{machine}"
 
 
 def _machine(result: SpeedResult) -> list[tuple[str, str]]:
+    environment = result.environment
     return [
-        ("CPU", f"{result.cpu}, {result.threads} threads, {' '.join(result.isa)}"),
-        ("allocator", result.allocator),
-        ("versions", ", ".join(f"{name} {version}" for name, version in result.versions.items())),
+        ("CPU", f"{environment.cpu}, {result.threads} threads, {' '.join(environment.isa)}"),
+        ("allocator", environment.allocator),
+        ("versions", in_words(environment.versions)),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from inspect import signature
 from typing import Any
 
 from haystack import Document, component
@@ -21,22 +22,13 @@ class EmbedderQuantizer(Serializable):
     """Calibrates on the documents of an indexing pipeline and writes a model directory.
 
     :param model: the fp32 embedder, a directory or hub name.
-    :param output_path: the model directory to write.
     :param sample_size: documents to calibrate on at the most; up to 200 others verify.
-    :param engine: which engine to quantize for; "all" is every installed one.
-    :param min_cosine: smallest mean cosine of int8 to fp32 that passes.
-    :param pooling: "cls" or "mean"; needed only where the model's files do not say.
-    :param max_seq_len: tokens per text at the most; None is the model's own limit.
     :param query_prefix: the model's query prompt; None is its own.
     :param document_prefix: the model's document prompt; None is its own.
-    :param seed: of the sample.
-    :param overwrite: replace an output directory that this package wrote.
-    :param progress_bar: whether to show calibration's progress.
     :param meta_fields_to_embed: meta fields in front of the content, as the embedder embeds them.
     :param embedding_separator: between these and the content.
-    :param revision: branch, tag or commit of a hub model.
-    :param token: access token of the hub.
-    :param local_files_only: use the hub's local cache alone.
+
+    The other parameters are those of :func:`fastrag_quant.quantize`.
     """
 
     model: str
@@ -73,23 +65,17 @@ class EmbedderQuantizer(Serializable):
         :raises FastragQuantError: as :func:`fastrag_quant.quantize`.
         """
         check_documents(documents, Document, "EmbedderQuantizer")
+        texts = texts_of(documents, self.meta_fields_to_embed, self.embedding_separator, suffix="")
+        known = signature(quantize).parameters
+        arguments = {name: value for name, value in vars(self).items() if name in known}
         result = quantize(
-            self.model,
-            self.output_path,
-            texts_of(documents, self.meta_fields_to_embed, self.embedding_separator, suffix=""),
-            sample_size=self.sample_size,
-            engine=self.engine,
-            min_cosine=self.min_cosine,
-            pooling=self.pooling,
-            max_seq_len=self.max_seq_len,
-            query_prompt=self.query_prefix,
-            document_prompt=self.document_prefix,
-            seed=self.seed,
-            overwrite=self.overwrite,
-            progress_bar=self.progress_bar,
-            revision=self.revision,
-            token=self.token.resolve_value() if self.token else None,
-            local_files_only=self.local_files_only,
+            **arguments
+            | {
+                "calibration": texts,
+                "query_prompt": self.query_prefix,
+                "document_prompt": self.document_prefix,
+                "token": self.token.resolve_value() if self.token else None,
+            }
         )
         fidelity = {engine: measured.as_dict() for engine, measured in result.fidelity.items()}
         return {"model": str(result.directory), "fidelity": fidelity}

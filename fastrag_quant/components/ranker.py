@@ -40,7 +40,7 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
     :param score_threshold: drop documents whose score, scaled or not, is below it.
     :param use_stored_embeddings: take the embedding that a document carries, where it has the model's
         dimension, instead of embedding its text. For documents that were embedded with the same model
-        and prefix, from a retriever with return_embedding.
+        and prefix in float32, from a retriever with return_embedding.
 
     The other parameters are those of :class:`EmbedderParameters`.
     """

@@ -58,6 +58,8 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
     elif config.engine not in (AUTO, *INT8_KINDS):
         msg = f"The {config.engine} engine runs no int8 model: leave dtype out, or use one of {', '.join(INT8_KINDS)}."
         raise InputError(msg)
+    elif config.engine in built or (manifest is None and _has_own_weights(directory, config.engine)):
+        choice = EngineChoice(ENGINE_KINDS[config.engine], "it was asked for")
     elif not built:
         name = config.source.name
         msg = (
@@ -67,8 +69,6 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
         raise ModelError(msg)
     elif config.engine == AUTO:
         choice = _choose_installed(built, manifest)
-    elif config.engine in built:
-        choice = EngineChoice(ENGINE_KINDS[config.engine], "it was asked for")
     else:
         msg = f"The model directory holds no weights for the {config.engine} engine, only for {', '.join(built)}."
         raise ModelError(msg)
@@ -76,6 +76,13 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
         msg = f"The {choice.kind.name} engine cannot run {config.source.name}: {reason}."
         raise ModelError(msg)
     return choice
+
+
+def _has_own_weights(directory: Path, engine: str) -> bool:
+    """Return whether the files of an engine are there that no fp32 model has; the engine sees whether they are int8."""
+    if engine in (AUTO, _WITHOUT_MANIFEST):
+        return False
+    return all((directory / name).is_file() for name in ENGINE_KINDS[engine].weights)
 
 
 def _choose_for_fp32(config: EmbedderConfig, built: list[str], manifest: Manifest | None) -> EngineChoice:

@@ -19,30 +19,39 @@ _STDERR = 2
 # Two threads that held standard error back at once would give it back in the wrong order.
 _holding_back = threading.Lock()
 
+# Each message has a line that says when it can go; the engine ipex ends with IPEX 2.8, and these with it.
 _HARMLESS = re.compile(
-    # IPEX replaces one of torch's operators on purpose, and torch's C++ code tells of it.
+    # IPEX replaces one of torch's operators on purpose, and torch's C++ code tells of it. Can go with the engine ipex.
     rb"\[W[^\n]*OperatorEntry\.cpp[^\n]*\n(?:[^\n]*\n)*?[^\n]*new kernel:[^\n]*\n\n?"
     # neural-compressor sets its own log level while it is imported, and reports that it found a CPU.
+    # Can go with neural-compressor, which quantizes for the engine ipex alone.
     rb"|[^\n]*Auto detect accelerator: CPU_Accelerator\.\n"
     rb"|[^\n]*hw aligned scales not supported for device INCAcceleratorType\.CPU\n"
     # IPEX forks to ask the system about its CPU, which a process that has tokenized texts is warned about.
+    # Can go with the engine ipex.
     rb"|huggingface/tokenizers: The current process just got forked[^\n]*\n(?:To disable[^\n]*|\t- [^\n]*|\n)*\n"
 )
 
 _COMPILE_THREADS = "TORCHINDUCTOR_COMPILE_THREADS"
 
-# "No CUDA runtime is found" on machines made for CPUs, tasks inferred by optimum, a missing mpi4py,
-# and each of the hub's retries, whose outcome an error tells in one line.
+# Loggers whose warnings no user can act on, with what they say and when the line can go.
 _NOISY_LOGGERS = (
+    # "IPEX", "…utils._logger": operators that IPEX replaces, a missing mpi4py. With the engine ipex.
     "IPEX",
-    "huggingface_hub",
     "intel_extension_for_pytorch",
     "intel_extension_for_pytorch.utils._logger",
+    # Each of the hub's retries, whose outcome an error tells in one line. When the hub logs a failure once.
+    "huggingface_hub",
+    # What it found of accelerators, and its phases. With the engine ipex.
     "neural_compressor",
+    # Its phases, and data sets smaller than its own default. When nncf.quantize has an argument for it.
     "nncf",
+    # Tasks that it infers from a model's name. With the engine ipex, whose IPEXModel alone needs optimum.
     "optimum",
     "optimum.exporters.tasks",
+    # "No CUDA runtime is found" on machines made for CPUs. With the engine ipex, which imports it.
     "torch.utils.cpp_extension",
+    # Advice to train a pooler that embeddings do not use. When AutoModel takes add_pooling_layer for every model.
     "transformers",
 )
 
@@ -75,7 +84,8 @@ _quiet = _Quiet()
 def quiet_logs() -> Iterator[None]:
     """Silence the noisy libraries' loggers and Python's warnings, save for errors; threads may overlap.
 
-    The warnings are deprecations of torch's JIT and autocast interfaces that these libraries use.
+    The warnings are deprecations of torch's JIT and autocast interfaces that IPEX and optimum-intel use: they can
+    be heard again once the engine ipex is gone.
     """
     _quiet.begin()
     try:

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from fastrag_quant.arguments import Choice
 from fastrag_quant.errors import InputError, ModelError
 
 
-class Pooling(StrEnum):
-    """How the token vectors of a text become one vector."""
+class Pooling(Choice):
+    """How the token vectors of a text become one vector; Haystack 1's spellings are understood too."""
 
     CLS = "cls"
     MEAN = "mean"
 
     @classmethod
-    def from_str(cls, name: str) -> Pooling:
-        """Return the pooling of that name, in this package's or Haystack 1's spelling.
+    def _missing_(cls, value: Any) -> Pooling | None:
+        known = isinstance(value, str) and value in _HAYSTACK1_SPELLING
+        return cls(_HAYSTACK1_SPELLING[value]) if known else None
 
-        :raises InputError: for another name; the message lists the valid ones.
-        """
-        spelled = _HAYSTACK1_SPELLING.get(name, name) if isinstance(name, str) else name
-        try:
-            return cls(spelled)
-        except ValueError:
-            valid = ", ".join([*(mode.value for mode in cls), *_HAYSTACK1_SPELLING])
-            msg = f"Unknown pooling {name!r}: use one of {valid}."
-            raise InputError(msg) from None
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names that are understood."""
+        return [*super().names(), *_HAYSTACK1_SPELLING]
 
 
 _HAYSTACK1_SPELLING = {"cls_token": "cls", "reduce_mean": "mean"}

@@ -68,11 +68,15 @@ class ModelSource:
                 allow_patterns=list(patterns),
             )
         except Exception as error:  # the hub raises OSError, ValueError, requests' and httpx's errors, by version
+            # An HTTP client shows a header that it cannot send, with the token in it.
+            secret = self.token.strip() if isinstance(self.token, str) else ""
+            shows_token = bool(secret) and secret in str(error)
+            reason = "the token holds characters that none has" if shows_token else _first_line(error)
             msg = (
                 f"There is no directory {self.name!r}, and the Hugging Face hub did not give a model of that name "
-                f"({_first_line(error)}). Check the name, the network and the token, or pass a local directory."
+                f"({reason}). Check the name, the network and the token, or pass a local directory."
             )
-            raise ModelError(msg) from error
+            raise ModelError(msg) from (None if shows_token else error)
         return Path(directory)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ class RaggedTokens:
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, texts: Sequence[Sequence[int]]) -> RaggedTokens:
+    def of(cls, texts: Sequence[Sequence[int] | np.ndarray]) -> RaggedTokens:
         """Join the token ids of texts."""
         offsets = np.zeros(len(texts) + 1, dtype=np.int32)
         np.cumsum([len(ids) for ids in texts], out=offsets[1:])
@@ -46,7 +46,7 @@ class RaggedTokens:
 
     def texts(self) -> list[np.ndarray]:
         """Return the token ids of each text."""
-        return np.split(self.ids, self.offsets[1:-1])
+        return [self.ids[start:end] for start, end in pairwise(self.offsets)]
 
     def take(self, texts: np.ndarray) -> RaggedTokens:
         """Return the tokens of some texts, in the order that is asked for.

@@ -39,21 +39,10 @@ class EmbedderQuantizer(BaseComponent):
         """Hold the parameters, which are those of :func:`fastrag_quant.quantize`.
 
         :param model_name_or_path: the fp32 embedder, a directory or hub name.
-        :param output_path: the model directory to write.
         :param sample_size: documents to calibrate on at the most; up to 200 others verify.
-        :param engine: which engine to quantize for: "openvino", "ipex", or "all" that are installed.
-        :param min_cosine: smallest mean cosine of int8 to fp32 that passes.
-        :param pooling: "cls" or "mean"; needed only where the model's files do not say.
-        :param max_seq_len: tokens per text at the most; None is the model's own limit.
-        :param query_prompt: prefix of queries; None is the model's own.
-        :param document_prompt: prefix of documents; None is the model's own.
-        :param seed: of the sample.
-        :param overwrite: replace an output directory that this package wrote.
-        :param progress_bar: whether to show calibration's progress.
         :param embed_meta_fields: meta fields in front of the content, as the retriever embeds them.
         :param model_version: branch, tag or commit of a hub model.
         :param use_auth_token: access token of the hub.
-        :param local_files_only: use the hub's local cache alone.
         """
         super().__init__()
         self.embed_meta_fields = embed_meta_fields

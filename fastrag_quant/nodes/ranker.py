@@ -51,30 +51,19 @@ class QuantizedBiEncoderRanker(BaseRanker):
         """Hold the parameters; no model is loaded yet.
 
         :param model_name_or_path: a quantized model directory, or the hub name of a published int8 model.
-        :param model_version: branch, tag or commit of a hub model.
         :param top_k: documents that are returned at the most.
         :param batch_size: documents per batch at the most.
         :param scale_score: map the cosine to 0 … 1.
-        :param pooling: "cls" or "mean"; None reads it from the model.
         :param progress_bar: show one while embedding more than one batch.
-        :param query_prompt: prefix of queries; None is the model's own, "" is none.
-        :param document_prompt: prefix of documents; None is the model's own, "" is none.
-        :param pad_to_max: pad every text to max_seq_len.
-        :param use_auth_token: access token of the hub.
         :param embed_meta_fields: meta fields that are embedded in front of the content.
         :param score_threshold: drop documents whose score, scaled or not, is below it.
         :param use_stored_embeddings: take the embedding that a document carries, where it has the
             model's dimension, instead of embedding its text. For documents that a retriever with
-            the same model and prompts embedded, from a store with return_embedding.
-        :param max_seq_len: tokens per text at the most; None is the model's own limit.
-        :param engine: "auto", "openvino", "ipex", or "torch" for an fp32 model as it is.
-        :param threads: cores to use; None is all usable ones.
-        :param pin_threads: bind the inference threads, and no others, to a core each.
-        :param dtype: "int8", or "float32" or "bfloat16" for fp32 weights; None is what the engine is for.
-        :param normalize: whether the model's vectors have length one, as ranking has them at last; None is what
-            the model says.
-        :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
-        :param local_files_only: use the hub's local cache alone.
+            the same model and prompts embedded in float32, from a store with return_embedding.
+
+        The other parameters are those of :class:`fastrag_quant.QuantizedEmbedder`, whose revision and token are
+        called model_version and use_auth_token here, as in Haystack 1.
+
         :raises InputError: for a parameter that no model could satisfy.
         """
         super().__init__()

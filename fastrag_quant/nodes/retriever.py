@@ -55,27 +55,16 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         :param embedding_model: a quantized model directory, or the hub name of a published int8 model.
         :param document_store: where documents are; each method takes another one per call.
         :param batch_size: texts per batch at the most.
-        :param max_seq_len: tokens per text at the most; None is the model's own limit.
-        :param pooling_strategy: "cls" or "mean" ("cls_token" and "reduce_mean" too); None reads it
-            from the model.
         :param top_k: documents per query.
         :param progress_bar: show one while embedding more than one batch.
         :param scale_score: whether the store maps its scores to 0 … 1.
         :param embed_meta_fields: meta fields that are embedded in front of the content.
-        :param query_prompt: prefix of queries; None is the model's own, "" is none.
-        :param document_prompt: prefix of documents; None is the model's own, "" is none.
-        :param pad_to_max: pad every text to max_seq_len.
-        :param engine: "auto", "openvino", "ipex", or "torch" for an fp32 model as it is.
-        :param threads: cores to use; None is all usable ones.
-        :param pin_threads: bind the inference threads, and no others, to a core each.
-        :param dtype: "int8", or "float32" or "bfloat16" for fp32 weights; None is what the engine is for.
-        :param normalize: whether vectors have length one; None is what the model says.
-        :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
-        :param precision: "float32", or a form of vectors for stores that take it: "int8", "uint8", "binary"
-            or "ubinary".
-        :param model_version: branch, tag or commit of a hub model.
-        :param use_auth_token: access token of the hub.
-        :param local_files_only: use the hub's local cache alone.
+        :param precision: as the embedder's. Arrays are float32 all the same, and hold eight dimensions in a number
+            where they are binary.
+
+        The other parameters are those of :class:`fastrag_quant.QuantizedEmbedder`, whose pooling, revision and token
+        are called pooling_strategy, model_version and use_auth_token here, as in Haystack 1.
+
         :raises InputError: for a parameter that no model could satisfy.
         """
         super().__init__()
@@ -119,24 +108,25 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         """Embed queries.
 
         :param queries: strings; a single string is taken as a list of one.
-        :return: float32 of shape (queries, dimension).
+        :return: float32 of shape (queries, dimension); an eighth of the dimension for binary vectors.
         :raises InputError: for anything but strings.
         """
         texts = [queries] if isinstance(queries, str) else queries
         check_list(texts, "queries", type(self).__name__)
-        return self._shared.embedder.embed_queries(texts, self.batch_size, self._shows_progress(texts))
+        return self._embedded_queries(texts, self.batch_size)
 
     def embed_documents(self, documents: List[Document]) -> np.ndarray:
         """Embed documents.
 
-        :return: float32 of shape (documents, dimension).
+        :return: float32 of shape (documents, dimension); an eighth of the dimension for binary vectors.
         :raises InputError: for anything but Documents with text or a table, and if the vectors do
             not fit the document store.
         """
         check_documents(documents, Document, type(self).__name__)
         texts = texts_of(documents, self.embed_meta_fields)
         self._check_dimension(self.document_store)
-        return self._shared.embedder.embed_documents(texts, self.batch_size, self._shows_progress(texts))
+        vectors = self._shared.embedder.embed_documents(texts, self.batch_size, self._shows_progress(texts))
+        return _for_stores(vectors)
 
     def run_indexing(self, documents: List[Document]) -> Tuple[Dict[str, Any], str]:
         """Give documents their embeddings, in an indexing pipeline; the input stays as it is.
@@ -212,7 +202,10 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
     def _embed_for(self, store: BaseDocumentStore, queries: List[str], batch_size: Optional[int] = None) -> np.ndarray:
         self._check_dimension(store)
         self._warn_of_dot_product(store)
-        return self._shared.embedder.embed_queries(queries, batch_size or self.batch_size, self._shows_progress(queries))
+        return self._embedded_queries(queries, batch_size or self.batch_size)
+
+    def _embedded_queries(self, queries: List[str], batch_size: int) -> np.ndarray:
+        return _for_stores(self._shared.embedder.embed_queries(queries, batch_size, self._shows_progress(queries)))
 
     def _query_arguments(
         self,
@@ -242,25 +235,36 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
 
     def _check_dimension(self, store: Optional[BaseDocumentStore]) -> None:
         expected = getattr(store, "embedding_dim", None)
-        dimension = self._shared.embedder.dimension
-        if expected is not None and expected != dimension:
+        numbers = self._shared.embedder.embed_queries([]).shape[1]  # fewer than dimensions where they are bits
+        if expected is not None and expected != numbers:
             msg = (
-                f"The document store holds vectors of {expected} numbers, and {self._shared.config.model} makes vectors of "
-                f"{dimension}: create the store with embedding_dim={dimension}."
+                f"The document store holds vectors of {expected} numbers, and {self._shared.config.model} makes "
+                f"vectors of {numbers}: create the store with embedding_dim={numbers}."
             )
             raise InputError(msg)
 
     def _warn_of_dot_product(self, store: BaseDocumentStore) -> None:
-        normalized = self._shared.embedder.settings.normalize
-        if getattr(store, "similarity", None) == "dot_product" and normalized and not self._warned_of_dot_product:
-            self._warned_of_dot_product = True
-            logger.warning(
-                "The document store's similarity is dot_product, which squeezes the scores of normalised vectors to "
-                "about 0.5: create it with similarity='cosine'. The order of the documents is the same."
-            )
+        if getattr(store, "similarity", None) != "dot_product" or self._warned_of_dot_product:
+            return
+        precision = self._shared.config.precision
+        if precision != "float32":
+            effect = f"makes the scores of {precision} vectors 0 or 1, in any order"
+        elif self._shared.embedder.settings.normalize:
+            effect = "squeezes the scores of normalised vectors to about 0.5, in the same order"
+        else:
+            return
+        self._warned_of_dot_product = True
+        logger.warning(
+            "The document store's similarity is dot_product, which %s: create it with similarity='cosine'.", effect
+        )
 
     def _shows_progress(self, texts: List[str]) -> bool:
         return self.progress_bar and len(texts) > self.batch_size
+
+
+def _for_stores(vectors: np.ndarray) -> np.ndarray:
+    """Return float32 whatever the precision: products of bytes overflow in Haystack's stores, or fail in FAISS."""
+    return vectors.astype(np.float32, copy=False)
 
 
 def _with_plain_scores(documents: List[Document]) -> List[Document]:

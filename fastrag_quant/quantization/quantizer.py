@@ -230,9 +230,7 @@ def _write_metadata(metadata: Path, directory: Path) -> None:
             shutil.copyfile(metadata / name, directory / name)
 
 
-def _manifest(
-    job: QuantizationJob, texts: CalibrationTexts, seed: int, engines: dict[str, EngineRecord]
-) -> Manifest:
+def _manifest(job: QuantizationJob, texts: CalibrationTexts, seed: int, engines: dict[str, EngineRecord]) -> Manifest:
     lengths = job.calibration.lengths
     directory = job.directory
     shared = [path for path in directory.rglob("*") if path.is_file() and path.suffix in (".json", ".txt", ".model")]

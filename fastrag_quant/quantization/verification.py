@@ -80,6 +80,12 @@ def verify(
             local_files_only=local_files_only,
         )
         with QuantizedEmbedder.from_config(same) as embedder:
+            if embedder.dimension != settings.dimension:
+                msg = (
+                    f"{origin} has {embedder.dimension} dimensions and {int8.source.name} {settings.dimension}: "
+                    "pass the fp32 model that it was made from."
+                )
+                raise InputError(msg)
             expected = embedder.embed_documents(chosen)
     return {name: measure_fidelity(expected, vectors) for name, vectors in embedded.items()}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
+from fastrag_quant.arguments import Choice
 from fastrag_quant.errors import InputError
 
 
-class Precision(StrEnum):
+class Precision(Choice):
     """How a number of a vector is stored, with sentence-transformers' names."""
 
     FLOAT32 = "float32"
@@ -18,18 +18,6 @@ class Precision(StrEnum):
     UINT8 = "uint8"
     BINARY = "binary"
     UBINARY = "ubinary"
-
-    @classmethod
-    def from_str(cls, name: str) -> Precision:
-        """Return the precision of that name.
-
-        :raises InputError: for another name; the message lists the valid ones.
-        """
-        try:
-            return cls(name)
-        except ValueError:
-            msg = f"Unknown precision {name!r}: use one of {', '.join(cls)}."
-            raise InputError(msg) from None
 
 
 _BITS_PER_BYTE = 8

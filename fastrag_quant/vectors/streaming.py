@@ -65,9 +65,7 @@ class WindowEncoder:
             while started and not started[0].batches:
                 yield started.popleft()
 
-    def _batches(
-        self, texts: Iterable[str], prompt: str, limit: int, started: deque[Window]
-    ) -> Iterator[RaggedTokens]:
+    def _batches(self, texts: Iterable[str], prompt: str, limit: int, started: deque[Window]) -> Iterator[RaggedTokens]:
         for tokens, truncated in self._tokenized(texts, prompt):
             batches = deque(self.engine.plan(tokens.lengths, limit))
             started.append(Window(np.empty((len(tokens), self.dimension), dtype=np.float32), truncated, batches))

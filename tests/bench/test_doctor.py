@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fastrag_quant import QuantizedEmbedder, extras
+from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.bench import doctor
-from fastrag_quant.commands.bench import main
 from fastrag_quant.bench.doctor import describe_environment, describe_machine, describe_model
-from fastrag_quant.engines import installed_engines
-from fastrag_quant.model.manifest import EngineRecord, Manifest
+from fastrag_quant.engines import ENGINE_KINDS, EngineKind
+from fastrag_quant.host import extras
 from fastrag_quant.host.cpu import cpu_model, usable_cores
+from fastrag_quant.model.manifest import EngineRecord, Manifest
 
 
 @pytest.fixture
@@ -30,9 +31,23 @@ def manifest(minilm_int8: Path, monkeypatch: pytest.MonkeyPatch):
     return change
 
 
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that says which engines are installed."""
+
+    def install(*names: str) -> None:
+        monkeypatch.setattr(EngineKind, "is_installed", property(lambda kind: kind.name in names))
+
+    return install
+
+
 def record(documents_per_second: float | None = None) -> EngineRecord:
     speed = {} if documents_per_second is None else {"documents_per_second": documents_per_second, "query_p50_ms": 2.0}
     return EngineRecord(files={}, versions={}, isa=["avx2"], fidelity={"cosine_mean": 0.99}, speed=speed)
+
+
+def auto(model: Path) -> str:
+    return dict(describe_model(str(model)))["auto"]
 
 
 def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch):
@@ -71,48 +86,58 @@ def test_a_model_runs_on_the_engine_that_the_embedder_takes(minilm_int8: Path):
     assert facts["files"] == "complete, by size"
 
 
-def test_auto_takes_what_was_measured_fastest(minilm_int8: Path, manifest, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doctor, "installed_engines", lambda: ["openvino", "ipex", "torch"])
+def test_auto_takes_what_was_measured_fastest(minilm_int8: Path, manifest, install: Callable[..., None]):
+    install("openvino", "ipex", "torch")
 
     manifest({"openvino": record(50.0), "ipex": record(80.0)})
-    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == "ipex: quantize() measured it fastest"
+    assert auto(minilm_int8) == "ipex: quantize() measured it fastest"
     manifest({"openvino": record(90.0), "ipex": record(80.0)})
-    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == "openvino: quantize() measured it fastest"
+    assert auto(minilm_int8) == "openvino: quantize() measured it fastest"
     manifest({"openvino": record()})
-    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == "openvino: it has weights for no other"
+    assert auto(minilm_int8) == "openvino: it has weights for no other"
 
 
-def test_auto_takes_what_is_installed(minilm_int8: Path, manifest, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doctor, "installed_engines", lambda: ["openvino", "torch"])
+def test_auto_takes_what_is_installed(minilm_int8: Path, manifest, install: Callable[..., None]):
+    install("openvino", "torch")
 
     manifest({"openvino": record(50.0), "ipex": record(80.0)})
-    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == "openvino: ipex is not installed"
+    missing = "ipex: it is not installed (pip install 'fastrag-quant[ipex]')"
+    assert auto(minilm_int8) == f"openvino: {missing}"
     manifest({"ipex": record(80.0)})
-    expected = "none: it has weights for ipex, and none of these is installed: pip install 'fastrag-quant[ipex]'"
-    assert doctor._auto(doctor.Manifest.read(minilm_int8)) == expected
+    assert auto(minilm_int8) == f"none: The model has int8 weights for ipex: {missing}."
+
+
+def test_auto_leaves_out_an_engine_that_would_crash_on_this_cpu(
+    minilm_int8: Path, manifest, install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+):
+    install("openvino", "ipex")
+    monkeypatch.setitem(ENGINE_KINDS, "ipex", replace(ENGINE_KINDS["ipex"], why_not_cpu=lambda: "it needs AVX2"))
+
+    manifest({"openvino": record(50.0), "ipex": record(80.0)})
+    assert auto(minilm_int8) == "openvino: ipex: it needs AVX2"
 
 
 def test_a_damaged_directory_is_told(minilm_int8: Path, tmp_path: Path):
     damaged = tmp_path / "damaged"
     shutil.copytree(minilm_int8, damaged)
     content = json.loads((damaged / "fastrag_quant.json").read_text())
-    name = next(iter(content["engines"][installed_engines()[0]]["files"]))
+    name = next(iter(next(iter(content["engines"].values()))["files"]))
     (damaged / name).write_bytes(b"")
 
     assert f"is damaged: {name} has 0 bytes" in dict(describe_model(str(damaged)))["files"]
 
 
-def test_a_model_that_is_not_quantized_is_told(tiny_cls_model: Path):
-    assert "has no manifest" in dict(describe_model(str(tiny_cls_model)))["model"]
+def test_a_model_that_is_not_quantized_is_told_with_what_to_do(tiny_cls_model: Path):
+    facts = dict(describe_model(str(tiny_cls_model)))
+
+    assert "has no manifest" in facts["model"]
+    assert facts["auto"].startswith(f"none: {tiny_cls_model} is not an int8 model. Quantize it first: ")
+    assert facts["auto"].endswith("engine='torch'.")
 
 
-def test_the_command_prints_machine_environment_and_model(minilm_int8: Path, capsys: pytest.CaptureFixture):
-    assert main(["doctor", str(minilm_int8)]) == 0
+def test_published_torch_script_runs_on_the_engine_that_reads_it(tiny_cls_model: Path, install: Callable[..., None]):
+    install("ipex")
+    config = tiny_cls_model / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "torchscript": True}))
 
-    names = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
-    assert {"CPU", "ISA", "NUMA nodes", "allocator", "Haystack", "versions", "model", "auto"} <= set(names)
-
-
-def test_a_missing_model_is_one_line(capsys: pytest.CaptureFixture):
-    assert main(["doctor", "/no/such/model"]) == 1
-    assert capsys.readouterr().err.startswith("fastrag_quant-bench: There is no model directory '/no/such/model'")
+    assert auto(tiny_cls_model) == "ipex: it has weights for no other"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.commands.bench import main
 from fastrag_quant.bench.local_task import LocalTask, read_task
 from fastrag_quant.bench.quality import (
     FP32,
@@ -120,8 +117,8 @@ def test_vectors_are_embedded_once_and_read_back(fp32_embedder: QuantizedEmbedde
     texts = [f"text {number}" for number in range(1030)]  # more than a shard
     counted = Interrupting(fp32_embedder, 3)
 
-    def cached(identity: str) -> CachedEmbedder:
-        return CachedEmbedder("fp32", identity, lambda: counted, tmp_path / "vectors")  # type: ignore[arg-type,return-value]
+    def cached(digest: str) -> CachedEmbedder:
+        return CachedEmbedder("fp32", digest, lambda: counted, tmp_path / "vectors")  # type: ignore[arg-type,return-value]
 
     first = cached("one").embed_documents(texts)
     again = cached("one").embed_documents(texts)
@@ -165,75 +162,3 @@ def test_a_score_that_is_no_mean_over_queries_has_no_interval():
     base, other = scores_of("v", 0.5, None), scores_of("v", 0.4, None)
     (quality,) = compare("task", {FP32: [base], INT8: [other]})
     assert (quality.queries, quality.differences[INT8].low) == (None, None)
-
-
-# The command
-
-
-@pytest.fixture
-def command(minilm: Path, minilm_int8: Path, tmp_path: Path) -> list[str]:
-    """The command line, without its data."""
-    results = ["--results", str(tmp_path / "results"), "--json", str(tmp_path / "quality.json")]
-    return ["quality", "--model-name", str(minilm_int8), "--baseline", str(minilm), *results]
-
-
-def test_the_command_prints_tasks_and_their_average_and_keeps_no_vectors(
-    command: list[str], beir: Path, reranking: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-):
-    assert main([*command, "--data", str(beir), str(reranking)]) == 0
-
-    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[2:6]]
-    assert rows == [
-        ["python-statements", "nDCG@10"],
-        ["statements", "MAP"],
-        ["statements", "MRR@10"],
-        ["average", "main"],
-    ]
-    results = json.loads((tmp_path / "quality.json").read_text())["results"]
-    assert [result["queries"] for result in results] == [6, 6, 6, None]
-    assert list(results[0]["scores"]) == SYSTEMS
-    low, high = (results[3]["differences"][INT8][end] for end in ("low", "high"))
-    assert low <= results[3]["differences"][INT8]["absolute"] <= high
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"python-statements.json", "statements.json"}
-
-
-def test_scores_are_kept_beside_the_model_by_default(
-    minilm: Path, beir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-):
-    shutil.copytree(minilm, tmp_path / "minilm")
-
-    assert main(["quality", "--model-name", str(tmp_path / "minilm"), "--data", str(beir)]) == 0
-
-    assert (tmp_path / "minilm-quality" / "python-statements.json").is_file()
-    assert "int8" not in capsys.readouterr().out  # an fp32 model is scored alone
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ([], "pass --task NAME or --data PATH"),
-        (["--data", "/no/such/folder"], "/no/such/folder cannot be read as a task"),
-        (["--data", "DATA", "--results", "/dev/null/folder"], "/dev/null/folder cannot be made"),
-    ],
-    ids=str,
-)
-def test_an_error_is_one_line(
-    options: list[str], expected: str, command: list[str], beir: Path, capsys: pytest.CaptureFixture
-):
-    assert main([*command, *(str(beir) if part == "DATA" else part for part in options)]) == 1
-
-    error = capsys.readouterr().err
-    assert expected in error
-    assert error.count("\n") == 1
-
-
-def test_control_c_says_that_what_was_finished_is_kept(
-    command: list[str], beir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fastrag_quant.commands.quality.score_systems", interrupted)
-
-    assert main([*command, "--data", str(beir)]) == 130
-    assert "run the same command again to continue" in capsys.readouterr().err

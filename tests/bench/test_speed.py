@@ -3,72 +3,90 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from fastrag_quant import QuantizedEmbedder, extras
-from fastrag_quant.engines.padded import TokenBatch
-from fastrag_quant.bench.runners import MODES, TransformersRunner
+from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.bench.modes import MODES
 from fastrag_quant.bench.speed import SpeedSettings, measure_speed
+from fastrag_quant.engines.padded import PaddedEngine
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
+from fastrag_quant.host import extras
 from fastrag_quant.host.cpu import usable_cores
+from fastrag_quant.model.tokenization import RaggedTokens
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """The token ids of every call on random tokens, in order."""
-    seen: list[np.ndarray] = []
-    for owner, name in ((QuantizedEmbedder, "encode"), (TransformersRunner, "run")):
-        original = getattr(owner, name)
+def tokens(monkeypatch: pytest.MonkeyPatch) -> list[RaggedTokens]:
+    """What the engine was given at every call on random tokens, in order."""
+    seen: list[RaggedTokens] = []
+    encode = PaddedEngine.encode
 
-        def recording(runner: Any, batch: TokenBatch, original: Any = original) -> np.ndarray:
-            seen.append(batch.input_ids)
-            return original(runner, batch)
+    def recording(engine: PaddedEngine, given: RaggedTokens) -> np.ndarray:
+        seen.append(given)
+        return encode(engine, given)
 
-        monkeypatch.setattr(owner, name, recording)
+    monkeypatch.setattr(PaddedEngine, "encode", recording)
     return seen
+
+
+@pytest.fixture
+def batches(tokens: list[RaggedTokens]) -> Callable[[], list[np.ndarray]]:
+    """A function that returns the token ids of every call on random tokens as arrays, in order."""
+    return lambda: [np.stack(given.texts()) for given in tokens]
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The texts of every call on real text, in order."""
     seen: list[list[str]] = []
-    embed = TransformersRunner.embed
+    embed = QuantizedEmbedder.embed_documents
 
-    def recording(runner: TransformersRunner, texts: list[str], batch_size: int) -> np.ndarray:
+    def recording(embedder: QuantizedEmbedder, texts: list[str], batch_size: int) -> np.ndarray:
         seen.append(list(texts))
-        return embed(runner, texts, batch_size)
+        return embed(embedder, texts, batch_size)
 
-    monkeypatch.setattr(TransformersRunner, "embed", recording)
+    monkeypatch.setattr(QuantizedEmbedder, "embed_documents", recording)
     return seen
 
 
-def test_random_tokens_run_in_the_shape_asked_for(tiny_cls_model: Path, batches: list[np.ndarray]):
+def test_random_tokens_run_in_the_shape_asked_for(tiny_cls_model: Path, batches: Callable[[], list[np.ndarray]]):
     settings = SpeedSettings(samples=6, batch_size=2, seq_len=16, warmup=3)
 
     result = measure_speed(str(tiny_cls_model), "hf", settings)
 
-    assert [batch.shape for batch in batches] == [(2, 16)] * (1 + 3 + 3)  # first call, warm-up, timed
+    assert [batch.shape for batch in batches()] == [(2, 16)] * (1 + 3 + 3)  # first call, warm-up, timed
     assert (result.samples, result.batch_size) == (6, 2)
     assert result.input == "random tokens, length 16"
 
 
-def test_random_tokens_are_of_the_vocabulary_and_never_padding(tiny_cls_model: Path, batches: list[np.ndarray]):
+def test_random_tokens_reach_the_engine_as_ragged_tokens(tiny_cls_model: Path, tokens: list[RaggedTokens]):
+    measure_speed(str(tiny_cls_model), "hf", SpeedSettings(samples=2, batch_size=2, seq_len=16, warmup=0))
+
+    assert {type(given) for given in tokens} == {RaggedTokens}
+    forms = {(given.ids.dtype.name, given.ids.shape, *given.offsets) for given in tokens}
+    assert forms == {("int32", (32,), 0, 16, 32)}
+
+
+def test_random_tokens_are_of_the_vocabulary_and_never_padding(
+    tiny_cls_model: Path, batches: Callable[[], list[np.ndarray]]
+):
     measure_speed(str(tiny_cls_model), "hf", SpeedSettings(samples=64, batch_size=64, seq_len=64, warmup=0))
 
     vocabulary = QuantizedEmbedder(tiny_cls_model, engine="torch").vocabulary_size
-    assert min(batch.min() for batch in batches) >= 1
-    assert vocabulary * 0.9 < max(batch.max() for batch in batches) < vocabulary
+    assert min(batch.min() for batch in batches()) >= 1
+    assert vocabulary * 0.9 < max(batch.max() for batch in batches()) < vocabulary
 
 
-def test_the_same_seed_times_the_same_tokens(tiny_cls_model: Path, batches: list[np.ndarray]):
+def test_the_same_seed_times_the_same_tokens(tiny_cls_model: Path, batches: Callable[[], list[np.ndarray]]):
     for seed in (1, 1, 2):
         measure_speed(str(tiny_cls_model), "hf", SpeedSettings(2, 2, 16, warmup=0, seed=seed))
 
-    one, again, other = (np.stack(batches[start : start + 2]) for start in (0, 2, 4))
+    one, again, other = (np.stack(batches()[start : start + 2]) for start in (0, 2, 4))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
 
@@ -76,8 +94,8 @@ def test_the_same_seed_times_the_same_tokens(tiny_cls_model: Path, batches: list
 def test_the_figures_agree_with_each_other(tiny_cls_model: Path):
     result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(samples=8, batch_size=2, seq_len=16, warmup=0))
 
-    assert 0 < result.latency_p50_ms <= result.latency_p95_ms <= result.latency_p99_ms
-    assert result.samples_per_second == pytest.approx(2 / (result.latency_mean_ms / 1000))
+    assert 0 < result.latency.p50_ms <= result.latency.p95_ms <= result.latency.p99_ms
+    assert result.samples_per_second == pytest.approx(2 / (result.latency.mean_ms / 1000))
     assert result.tokens_per_second == pytest.approx(result.samples_per_second * 16)
     assert result.first_call_ms > 0
     assert result.load_seconds > 0
@@ -87,7 +105,7 @@ def test_the_latency_of_every_timed_call_is_kept_in_order(tiny_cls_model: Path):
     result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(samples=8, batch_size=2, seq_len=16, warmup=3))
 
     assert len(result.latencies_ms) == 4
-    assert np.mean(result.latencies_ms) == pytest.approx(result.latency_mean_ms, abs=1e-4)
+    assert np.mean(result.latencies_ms) == pytest.approx(result.latency.mean_ms, abs=1e-4)
 
 
 def test_a_mode_that_is_not_installed_names_the_extra(tiny_cls_model: Path, monkeypatch: pytest.MonkeyPatch):
@@ -101,12 +119,13 @@ def test_the_machine_and_the_versions_are_reported(tiny_cls_model: Path):
     result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(1, 1, 16, warmup=0), threads=1)
 
     assert result.threads == 1
-    assert result.cpu
-    assert "avx2" in result.isa
-    assert {"fastrag-quant", "torch", "transformers"} <= set(result.versions)
+    environment = result.environment
+    assert environment.cpu
+    assert "avx2" in environment.isa
+    assert {"fastrag-quant", "torch", "transformers"} <= set(environment.versions)
     assert result.peak_memory_bytes > 10_000_000
-    assert (result.cores, result.allocator) == (usable_cores(), "the C library's")
-    assert json.loads(json.dumps(result.as_dict())) == result.as_dict()
+    assert (environment.cores, environment.allocator) == (usable_cores(), "the C library's")
+    assert json.loads(json.dumps(asdict(result))) == asdict(result)
 
 
 def test_real_text_runs_in_calls_of_the_batch_size_and_then_whole(
@@ -130,11 +149,11 @@ def test_bf16_is_part_of_the_modes_name(tiny_cls_model: Path):
 
 
 @pytest.mark.needs("ipex")
-def test_the_mode_inc_runs_int8(minilm_int8: Path, batches: list[np.ndarray]):
+def test_the_mode_inc_runs_int8(minilm_int8: Path, batches: Callable[[], list[np.ndarray]]):
     result = measure_speed(str(minilm_int8), "inc", SpeedSettings(samples=4, batch_size=2, seq_len=16, warmup=1))
 
     assert (result.mode, result.samples) == ("inc", 4)
-    assert {batch.shape for batch in batches} == {(2, 16)}
+    assert {batch.shape for batch in batches()} == {(2, 16)}
 
 
 @pytest.mark.needs("ipex")
@@ -163,5 +182,6 @@ def test_a_length_beyond_the_models_positions_is_refused(tiny_cls_model: Path):
     "arguments", [{"samples": 0}, {"batch_size": 0}, {"seq_len": -1}, {"warmup": -1}], ids=lambda given: str(given)
 )
 def test_counts_that_make_no_sense_are_refused(arguments: dict[str, int]):
-    with pytest.raises(InputError, match="must be at least"):
+    (name,) = arguments
+    with pytest.raises(InputError, match=rf"{name} must be a whole number of at least \d, not"):
         SpeedSettings(**arguments)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fastrag_quant.host import extras
 from fastrag_quant.bench.speed import SpeedResult, SpeedSettings
 from fastrag_quant.bench.sweep import FailedRun, SpeedRun, plan_runs, run_all
 from fastrag_quant.errors import InputError
+from fastrag_quant.host import extras
 from fastrag_quant.host.cpu import usable_cores
 
 SMALL = SpeedSettings(samples=2, batch_size=2, seq_len=16, warmup=0)
@@ -20,7 +20,8 @@ OTHER = SpeedSettings(samples=2, batch_size=1, seq_len=16, warmup=0)
 def quantized_from(source: str, directory: Path) -> str:
     """A directory that says what it was made from."""
     settings = {"pooling": "cls", "normalize": True, "max_seq_len": 64, "query_prompt": "", "document_prompt": ""}
-    manifest = {"source": {"model": source}, "calibration": {}, "engines": {}, "files": {}}
+    engine = {"files": {}, "versions": {}, "isa": [], "fidelity": {}}
+    manifest = {"source": {"model": source}, "calibration": {}, "engines": {"openvino": engine}, "files": {}}
     manifest |= {"settings": {**settings, "dimension": 32}}
     (directory / "fastrag_quant.json").write_text(json.dumps(manifest))
     return str(directory)
@@ -99,3 +100,10 @@ def test_a_mode_that_is_not_installed_is_skipped_with_the_extra_that_brings_it(
     assert isinstance(failed, FailedRun)
     assert "pip install 'fastrag-quant[ipex]'" in failed.reason
     assert isinstance(result, SpeedResult)
+
+
+def test_texts_that_are_cut_in_every_call_are_told_once(tiny_cls_model: Path, capfd: pytest.CaptureFixture):
+    (result,) = run_all([SpeedRun(str(tiny_cls_model), "hf", SMALL)], ["error " * 100] * 4)
+
+    assert isinstance(result, SpeedResult)
+    assert capfd.readouterr().err.count("were cut") == 1

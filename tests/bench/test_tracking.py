@@ -1,31 +1,21 @@
-"""Runs are written to a real Aim repository, and read back; nothing is written where none was asked for."""
+"""Runs are written to a real Aim repository, and read back."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sample_results import QUALITY
 
-from fastrag_quant.bench import tracking
+from fastrag_quant.bench.tracking import Tracker
 from fastrag_quant.commands.bench import main
-from fastrag_quant.bench.tracking import Tracker, add_tracking_options, tracker_of
-from fastrag_quant.errors import InputError
 from fastrag_quant.host.noise import same_loggers
 
-RESULT = {
-    **{"task": "scifact", "measure": "nDCG@10", "model": "int8", "baseline": "fp32", "queries": None},
-    "scores": {"fp32": 0.5, "int8": 0.25},
-}
-
-
-def options(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_tracking_options(parser)
-    return parser.parse_args(arguments)
+RESULT = replace(QUALITY, queries=None, scores={"fp32": 0.5, "int8": 0.25})
 
 
 def runs_of(repository: Path) -> list:
@@ -55,6 +45,11 @@ def test_a_speed_run_is_written_and_read_back(tiny_cls_model: Path, tmp_path: Pa
     assert list(metrics["latency_ms"]["step"]) == [0, 1, 2]
     assert metrics["latency_ms"]["value"].mean() == pytest.approx(metrics["latency_mean_ms"]["value"][0], abs=1e-3)
     assert {"samples_per_second", "peak_memory_bytes", "latency_p99_ms"} <= set(metrics)
+    latency = {f"latency_{name}_ms" for name in ("mean", "std", "p50", "p95", "p99")}
+    rates = {"samples_per_second", "tokens_per_second"}
+    assert set(metrics) == {"latency_ms", *latency, *rates, "first_call_ms", "load_seconds", "peak_memory_bytes"}
+    described = {"mode", "model", "input", "batch_size", "seq_len", "samples", "threads"}
+    assert set(run["hparams"]) == described | {"cpu", "isa", "cores", "allocator", "versions"}
     assert list(cwd.iterdir()) == []
 
 
@@ -64,6 +59,7 @@ def test_a_quality_run_is_written_and_read_back(tmp_path: Path):
 
     (run,) = runs_of(tmp_path)
     assert run["hparams", "task"] == "scifact"
+    assert set(run["hparams"]) == {"task", "measure", "model", "baseline", "queries"}
     assert {metric.name: metric.dataframe()["value"][0] for metric in run.metrics()} == {"fp32": 0.5, "int8": 0.25}
 
 
@@ -75,28 +71,3 @@ def test_the_loggers_of_the_application_are_left_on(tmp_path: Path):
 
     assert not logger.disabled
     assert not logging.getLogger("fastrag_quant.embedder").disabled
-
-
-def test_nothing_is_tracked_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-
-    assert tracker_of(options(), "speed") is None
-
-
-def test_the_working_directorys_repository_is_used_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tracking, "is_installed", lambda _: True)
-    (tmp_path / ".aim").mkdir()
-    monkeypatch.chdir(tmp_path)
-
-    assert tracker_of(options(), "speed") == Tracker(Path(), "fastrag_quant-speed")
-    assert tracker_of(options("--no-aim"), "speed") is None
-
-
-def test_without_aim_a_repository_that_was_asked_for_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tracking, "is_installed", lambda _: False)
-    (tmp_path / ".aim").mkdir()
-    monkeypatch.chdir(tmp_path)
-
-    assert tracker_of(options(), "speed") is None
-    with pytest.raises(InputError, match=r"pip install 'fastrag-quant\[bench\]'"):
-        tracker_of(options("--aim-repo", "runs"), "speed")

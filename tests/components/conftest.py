@@ -12,15 +12,16 @@ from haystack.document_stores.in_memory import InMemoryDocumentStore
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.components import QuantizedDocumentEmbedder
-from fastrag_quant.shared import LazyEmbedder
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.shared import SharedEmbedder
 
 
 @pytest.fixture(scope="session")
 def int8(minilm_int8: Path) -> Iterator[str]:
     """The directory of the int8 MiniLM, kept loaded: components of default parameters share it."""
-    kept = LazyEmbedder(str(minilm_int8))
+    kept = SharedEmbedder(EmbedderConfig(minilm_int8))
     assert kept.embedder.dimension == 384
-    yield kept.model
+    yield str(minilm_int8)
 
 
 @pytest.fixture(scope="session")

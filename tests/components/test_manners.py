@@ -11,7 +11,7 @@ from haystack import Document, Pipeline
 from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 
-from fastrag_quant import QuantizedEmbedder, lazy
+from fastrag_quant import QuantizedEmbedder, shared
 from fastrag_quant.components import (
     QuantizedBiEncoderRanker,
     QuantizedBiEncoderRetriever,
@@ -28,11 +28,11 @@ def loads(monkeypatch):
     loaded = []
 
     class Counted(QuantizedEmbedder):
-        def __init__(self, model, *args, **kwargs):
-            loaded.append(model)
-            super().__init__(model, *args, **kwargs)
+        def _load(self, config, kind=None):
+            loaded.append(config.model)
+            super()._load(config, kind)
 
-    monkeypatch.setattr(lazy, "QuantizedEmbedder", Counted)
+    monkeypatch.setattr(shared, "QuantizedEmbedder", Counted)
     return loaded
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from haystack import Document
 
 from fastrag_quant.components import QuantizedBiEncoderRanker, QuantizedDocumentEmbedder
+from fastrag_quant.components.documents import texts_of
 from fastrag_quant.errors import InputError
+from fastrag_quant.vectors.ranking import Ranking
 
 QUERY = "How do I throw an exception?"
 
@@ -42,6 +45,24 @@ class TestOrder:
         order = np.argsort(-cosines)
         assert ids(ranked) == [documents[index].id for index in order]
         assert scores(ranked) == pytest.approx(cosines[order].tolist(), abs=1e-4)
+
+    @pytest.mark.parametrize("scale_score", [True, False])
+    def test_order_and_scores_are_those_of_ranking(self, int8, documents, queries, embedder, scale_score):
+        stored = QuantizedDocumentEmbedder(int8).run(documents[:3])["documents"]
+        twice = [*stored, *documents[3:], *documents[:5]]
+        ranker = QuantizedBiEncoderRanker(
+            int8, top_k=6, scale_score=scale_score, score_threshold=0.1, use_stored_embeddings=True, document_suffix="!"
+        )
+
+        ranked = [ranker.run(query, twice)["documents"] for query in queries]
+
+        texts = partial(texts_of, meta_fields_to_embed=None, embedding_separator="\n", suffix="!")
+        ranking = Ranking(texts, 6, scale_score, 0.1, True, 32, False)
+        expected = [ranking.rank(embedder, [query], [twice])[0] for query in queries]
+        assert [list(zip(ids(part), scores(part), strict=True)) for part in ranked] == [
+            [(document.id, score) for document, score in part] for part in expected
+        ]
+        assert {len(part) for part in ranked} <= set(range(1, 7))
 
     def test_scale_score_maps_the_cosine_to_the_unit_interval(self, ranker, documents):
         cosines = ranker.run(QUERY, documents, scale_score=False)["documents"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.errors import InputError, ModelError
+from fastrag_quant.errors import ModelError
 from fastrag_quant.model.manifest import MANIFEST_NAME
 
 
@@ -36,21 +36,22 @@ def fp32(fp32_embedder: QuantizedEmbedder, texts: list[str]) -> np.ndarray:
 
 
 def test_fp32_weights_run_as_they_are_on_request(minilm: Path, texts: list[str], fp32: np.ndarray):
-    with QuantizedEmbedder(minilm, engine="ipex", int8=False) as embedder:
+    with QuantizedEmbedder(minilm, engine="ipex", dtype="float32") as embedder:
         assert np.allclose(embedder.embed_documents(texts), fp32, atol=1e-4)
 
 
 def test_fp32_weights_run_in_bf16_on_request(minilm: Path, texts: list[str], fp32: np.ndarray):
-    with QuantizedEmbedder(minilm, engine="ipex", int8=False, bf16=True) as embedder:
+    with QuantizedEmbedder(minilm, engine="ipex", dtype="bfloat16") as embedder:
         vectors = embedder.embed_documents(texts)
 
     assert cosines(vectors, fp32).min() > 0.99
     assert not np.allclose(vectors, fp32, atol=1e-5), "these are fp32 vectors under the name of bf16"
 
 
-def test_int8_with_bf16_is_refused_with_what_to_do(minilm_int8: Path):
-    with pytest.raises(InputError, match="int8=False"):
-        QuantizedEmbedder(minilm_int8, bf16=True)
+@pytest.mark.parametrize("engine", ["auto", "ipex"])
+def test_an_int8_model_in_bf16_is_refused_with_what_to_do(minilm_int8: Path, engine: str):
+    with pytest.raises(ModelError, match="holds no fp32 weights: pass the model that it was made from"):
+        QuantizedEmbedder(minilm_int8, engine, dtype="bfloat16")
 
 
 def test_one_batch_and_many_give_the_same_vectors(embedder: QuantizedEmbedder, texts: list[str]):
@@ -117,13 +118,14 @@ def test_loading_leaves_the_random_state_of_the_process_alone(minilm_int8: Path)
 
 ON_AN_OLDER_CPU = """
 import sys
-from fastrag_quant import QuantizedEmbedder, quantize, system
+from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.errors import UnsupportedCpuError
+from fastrag_quant.host import cpu
 
-system.cpu_flags = lambda: frozenset({"sse4_2", "avx"})
+cpu.cpu_flags = lambda: frozenset({"sse4_2", "avx"})
 for use in (
     lambda: QuantizedEmbedder(sys.argv[1], "ipex"),
-    lambda: QuantizedEmbedder(sys.argv[2], "ipex", pooling="cls", int8=False),
+    lambda: QuantizedEmbedder(sys.argv[2], "ipex", pooling="cls", dtype="float32"),
     lambda: quantize(sys.argv[2], "out", [f"text {number}" for number in range(50)], pooling="cls", engine="ipex"),
 ):
     try:
@@ -148,4 +150,4 @@ def test_on_a_cpu_without_avx2_ipex_is_not_even_imported(minilm_int8: Path, tiny
     *errors, imported = process.stdout.splitlines()
     assert imported == "False"
     assert len(errors) == 3
-    assert all("needs a CPU with AVX2" in error for error in errors)
+    assert all("The ipex engine cannot run here: it needs a CPU with AVX2" in error for error in errors)

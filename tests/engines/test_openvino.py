@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.errors import ModelError
+from fastrag_quant.errors import InputError, ModelError
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,8 @@ def test_what_breaks_off_the_texts_comes_back_and_leaves_the_engine_usable(
 
 
 def test_fp32_is_not_its_business(minilm_int8: Path):
-    with pytest.raises(ModelError, match="runs int8 only"):
-        QuantizedEmbedder(minilm_int8, "openvino", int8=False)
+    with pytest.raises(InputError, match="runs int8 only"):
+        QuantizedEmbedder(minilm_int8, "openvino", dtype="float32")
 
 
 @pytest.mark.parametrize(

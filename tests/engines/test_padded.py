@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from fastrag_quant.engines.padded import Batch, ShapePolicy, pad, plan_batches
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine, ShapePolicy, pad
+from fastrag_quant.host.cpu import usable_cores
+from fastrag_quant.model.settings import EmbedderSettings, Pooling
+from fastrag_quant.model.tokenization import RaggedTokens
 
 IPEX_LIKE = ShapePolicy(token_budget=4096, shortest=16, longest=512)
 POLICIES = [
@@ -25,8 +30,21 @@ def mixed_lengths(longest: int, count: int = 777) -> np.ndarray:
     return np.random.default_rng(0).integers(1, longest + 1, count)
 
 
-def plan(lengths: Sequence[int] | np.ndarray, policy: ShapePolicy, limit: int = 32) -> list[Batch]:
-    return list(plan_batches(lengths, policy, limit))
+def plan(lengths: Sequence[int] | np.ndarray, policy: ShapePolicy, limit: int = 32) -> list[np.ndarray]:
+    """Return the positions of the texts of each batch."""
+    return list(policy.plan(np.asarray(lengths, dtype=np.int32), limit))
+
+
+def shapes(lengths: Sequence[int] | np.ndarray, policy: ShapePolicy, limit: int = 32) -> list[tuple[int, int]]:
+    """Return the shape of each batch, padded to what its longest text needs."""
+    longest = [int(np.asarray(lengths)[batch].max()) for batch in plan(lengths, policy, limit)]
+    sizes = [len(batch) for batch in plan(lengths, policy, limit)]
+    return list(zip(sizes, map(policy.padded_length, longest), strict=True))
+
+
+def padded_lengths(policy: ShapePolicy, longest: int | None = None) -> list[int]:
+    """Return every padded length of texts of up to so many tokens."""
+    return sorted({policy.padded_length(length) for length in range(1, (longest or policy.longest) + 1)})
 
 
 @every_policy
@@ -37,7 +55,7 @@ def test_a_padded_length_holds_its_text_and_stays_within_the_limit(policy: Shape
 
 @every_policy
 def test_a_padded_length_is_padded_no_further(policy: ShapePolicy):
-    assert [policy.padded_length(length) for length in policy.padded_lengths()] == policy.padded_lengths()
+    assert [policy.padded_length(length) for length in padded_lengths(policy)] == padded_lengths(policy)
 
 
 @every_policy
@@ -48,7 +66,7 @@ def test_a_longer_text_never_gets_a_shorter_padded_length(policy: ShapePolicy):
 
 
 def test_sixteen_lengths_cover_every_text_of_up_to_512_tokens():
-    assert len(IPEX_LIKE.padded_lengths()) == 16
+    assert len(padded_lengths(IPEX_LIKE)) == 16
 
 
 def test_padding_is_at_most_a_quarter_and_a_tenth_on_average():
@@ -62,34 +80,37 @@ def test_short_texts_share_the_shortest_padded_length():
     assert {IPEX_LIKE.padded_length(length) for length in range(17)} == {16}
 
 
-def test_padded_lengths_reach_up_to_the_length_asked_for():
-    assert IPEX_LIKE.padded_lengths(100) == [16, 32, 48, 64, 80, 96, 112]
-    assert IPEX_LIKE.padded_lengths(10_000) == IPEX_LIKE.padded_lengths()
+def test_padded_lengths_are_quarters_of_powers_of_two_up_to_the_longest():
+    assert padded_lengths(IPEX_LIKE, 100) == [16, 32, 48, 64, 80, 96, 112]
+    assert padded_lengths(IPEX_LIKE, 10_000) == padded_lengths(IPEX_LIKE)
+    assert IPEX_LIKE.padded_length(10_000) == 512
 
 
 def test_padding_to_the_maximum_leaves_one_length():
     one_shape = ShapePolicy(token_budget=4096, shortest=256, longest=256)
 
-    assert one_shape.padded_lengths() == [256]
-    assert {batch.length for batch in plan(mixed_lengths(256), one_shape)} == {256}
+    assert padded_lengths(one_shape) == [256]
+    assert {length for _, length in shapes(mixed_lengths(256), one_shape)} == {256}
 
 
 def test_a_text_that_comes_alone_has_a_shortest_length_of_its_own():
     policy = ShapePolicy(token_budget=4096, shortest=8, longest=256, shortest_alone=32)
 
-    assert [plan([length], policy)[0].length for length in (0, 9, 32, 33, 300)] == [32, 32, 32, 40, 256]
-    assert [batch.length for batch in plan([9, 9], policy)] == [16]
+    assert [policy.padded_length(length, alone=True) for length in (0, 9, 32, 33, 300)] == [32, 32, 32, 40, 256]
+    assert shapes([9, 9], policy) == [(2, 16)]
 
 
 def test_a_text_alone_is_never_longer_than_the_model_takes():
-    assert ShapePolicy(token_budget=4096, shortest=8, longest=20, shortest_alone=32).padded_length_alone(9) == 20
+    policy = ShapePolicy(token_budget=4096, shortest=8, longest=20, shortest_alone=32)
+
+    assert policy.padded_length(9, alone=True) == 20
 
 
 @every_policy
 def test_the_batches_cover_every_text_once(policy: ShapePolicy):
     lengths = mixed_lengths(policy.longest)
 
-    indices = np.concatenate([batch.indices for batch in plan(lengths, policy)])
+    indices = np.concatenate(plan(lengths, policy))
 
     assert sorted(indices) == list(range(len(lengths)))
 
@@ -98,20 +119,22 @@ def test_the_batches_cover_every_text_once(policy: ShapePolicy):
 def test_every_text_fits_into_its_batch(policy: ShapePolicy):
     lengths = mixed_lengths(policy.longest)
 
-    assert all(lengths[batch.indices].max() <= batch.length for batch in plan(lengths, policy))
+    for batch, (_, length) in zip(plan(lengths, policy), shapes(lengths, policy), strict=True):
+        assert lengths[batch].max() <= length
+        assert lengths[batch[0]] == lengths[batch].max(), "the first text decides the shape that was planned"
 
 
 @every_policy
 def test_the_longest_texts_come_first(policy: ShapePolicy):
     lengths = mixed_lengths(policy.longest)
 
-    planned = np.concatenate([lengths[batch.indices] for batch in plan(lengths, policy)])
+    planned = lengths[np.concatenate(plan(lengths, policy))]
 
     assert planned.tolist() == sorted(lengths, reverse=True)
 
 
 def test_texts_of_the_same_length_keep_their_order():
-    indices = np.concatenate([batch.indices for batch in plan([5, 9] * 50, IPEX_LIKE)])
+    indices = np.concatenate(plan([5, 9] * 50, IPEX_LIKE))
 
     assert indices.tolist() == [*range(1, 100, 2), *range(0, 100, 2)]
 
@@ -119,19 +142,18 @@ def test_texts_of_the_same_length_keep_their_order():
 def test_few_texts_are_shared_out_among_the_streams():
     two_streams = ShapePolicy(token_budget=4096, shortest=16, longest=512, streams=2)
 
-    assert [len(batch.indices) for batch in plan([16] * 8, two_streams)] == [4, 4]
-    assert [len(batch.indices) for batch in plan([16], two_streams)] == [1]
-    assert [len(batch.indices) for batch in plan([16] * 128, two_streams)] == [32] * 4
+    assert [len(batch) for batch in plan([16] * 8, two_streams)] == [4, 4]
+    assert [len(batch) for batch in plan([16], two_streams)] == [1]
+    assert [len(batch) for batch in plan([16] * 128, two_streams)] == [32] * 4
 
 
 @every_policy
 @pytest.mark.parametrize("limit", [1, 6, 32, 1000])
 def test_batch_sizes_are_powers_of_two_within_the_budget_and_the_limit(policy: ShapePolicy, limit: int):
-    for batch in plan(mixed_lengths(policy.longest), policy, limit):
-        size = len(batch.indices)
+    for size, length in shapes(mixed_lengths(policy.longest), policy, limit):
         assert size.bit_count() == 1
         assert size <= limit
-        assert size == 1 or size * batch.length <= policy.token_budget
+        assert size == 1 or size * length <= policy.token_budget
 
 
 def test_a_batch_is_as_large_as_the_budget_and_the_limit_allow():
@@ -145,14 +167,10 @@ def test_a_text_longer_than_the_budget_still_gets_a_batch():
 
 
 def test_any_number_of_texts_makes_few_shapes():
-    shapes = {
-        (len(batch.indices), batch.length)
-        for count in range(1, 200)
-        for batch in plan(mixed_lengths(512, count), IPEX_LIKE)
-    }
+    found = {shape for count in range(1, 200) for shape in shapes(mixed_lengths(512, count), IPEX_LIKE)}
 
     # 16 lengths; batches of 1, 2, 4 … up to 32, or up to what the budget allows for the length.
-    assert len(shapes) <= sum(IPEX_LIKE.batch_size(length, 32).bit_length() for length in IPEX_LIKE.padded_lengths())
+    assert len(found) <= sum(IPEX_LIKE.batch_size(length, 32).bit_length() for length in padded_lengths(IPEX_LIKE))
 
 
 def test_no_texts_make_no_batches():
@@ -160,14 +178,125 @@ def test_no_texts_make_no_batches():
 
 
 def test_padding_fills_up_with_the_padding_id_and_masks_it():
-    batch = pad([[101, 7, 102], [101, 102]], length=4, pad_token_id=9)
+    batch = pad(RaggedTokens.of([[101, 7, 102], [101, 102]]), length=4, pad_token_id=9)
 
     assert batch.input_ids.tolist() == [[101, 7, 102, 9], [101, 102, 9, 9]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 0], [1, 1, 0, 0]]
 
 
-def test_a_padded_batch_is_what_engines_take():
-    batch = pad([[1, 2], [3]], length=16, pad_token_id=0)
+def test_a_padded_batch_is_what_padded_engines_run():
+    batch = pad(RaggedTokens.of([[1, 2], [3]]), length=16, pad_token_id=0)
 
     assert batch.shape == (2, 16)
     assert batch.input_ids.dtype == batch.attention_mask.dtype == np.int64
+
+
+def test_a_text_without_tokens_is_padding_alone():
+    batch = pad(RaggedTokens.of([[], [5], []]), length=2, pad_token_id=9)
+
+    assert batch.input_ids.tolist() == [[9, 9], [5, 9], [9, 9]]
+    assert batch.attention_mask.tolist() == [[0, 0], [1, 0], [0, 0]]
+
+
+# Engines
+
+
+class CountingEngine(PaddedEngine):
+    """Gives each text its number of tokens, and notes what it runs, and how."""
+
+    name: ClassVar[str] = "counting"
+    token_budget: ClassVar[int] = 256
+    shortest: ClassVar[int] = 8
+    shortest_alone: ClassVar[int] = 32
+
+    def __init__(self, **arguments: Any) -> None:
+        settings = EmbedderSettings(Pooling.CLS, True, 64, "", "", dimension=1, pad_token_id=7)
+        super().__init__(settings, EmbedderConfig("a/model", **{"threads": 2, **arguments}))
+        self.ran: list[PaddedBatch] = []
+        self.warmed: list[tuple[int, int]] = []
+
+    def close(self) -> None:
+        pass
+
+    def _run(self, batch: PaddedBatch) -> np.ndarray:
+        self.ran.append(batch)
+        return batch.attention_mask.sum(axis=1, keepdims=True).astype(np.float32)
+
+    def _run_all(self, batches: Iterable[PaddedBatch]) -> Iterator[np.ndarray]:
+        return map(self._run, batches)
+
+    def _warm_up(self, batch: PaddedBatch) -> None:
+        self.warmed.append(batch.shape)
+
+
+def tokens_of(*lengths: int) -> RaggedTokens:
+    return RaggedTokens.of([[1] * length for length in lengths])
+
+
+def test_an_engine_pads_what_it_is_given_ragged():
+    engine = CountingEngine()
+
+    vectors = engine.encode(tokens_of(3, 9))
+
+    assert vectors.tolist() == [[3], [9]]
+    (batch,) = engine.ran
+    assert batch.shape == (2, 16)
+    assert batch.input_ids[0].tolist() == [1] * 3 + [7] * 13
+
+
+def test_a_lone_text_has_the_shape_of_queries_and_one_among_many_batches_has_not():
+    engine = CountingEngine()
+
+    engine.encode(tokens_of(3))
+    list(engine.encode_all([tokens_of(3), tokens_of(9, 9)]))
+
+    assert [batch.shape for batch in engine.ran] == [(1, 32), (1, 8), (2, 16)]
+
+
+def test_batches_are_read_only_as_they_are_run():
+    engine = CountingEngine()
+    read: list[int] = []
+
+    def batches() -> Iterator[RaggedTokens]:
+        for number in range(100):
+            read.append(number)
+            yield tokens_of(3)
+
+    next(engine.encode_all(batches()))
+
+    assert read == [0]
+
+
+def test_there_is_a_stream_for_every_thread_and_few_texts_are_shared_out_among_them():
+    assert [len(batch) for batch in CountingEngine(threads=4).plan(np.array([8] * 8), 32)] == [2] * 4
+    assert [len(batch) for batch in CountingEngine(threads=1).plan(np.array([8] * 8), 32)] == [8]
+
+
+def test_without_a_count_the_usable_cores_are_taken():
+    assert CountingEngine(threads=None).streams == usable_cores()
+    assert CountingEngine(threads=3).streams == 3
+
+
+def test_padding_to_the_maximum_is_one_length_for_every_text():
+    engine = CountingEngine(pad_to_max=True)
+
+    engine.encode(tokens_of(3))
+    engine.encode(tokens_of(3, 5))
+    engine.warm_up(range(1, 65), batch_size=1)
+
+    assert {batch.shape[1] for batch in engine.ran} == {64}
+    assert engine.warmed == [(1, 64)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_warming_up_runs_every_shape_that_texts_can_have_and_none_twice(batch_size: int):
+    engine = CountingEngine(threads=1)
+
+    engine.warm_up(range(1, 65), batch_size)
+
+    assert len(set(engine.warmed)) == len(engine.warmed)
+    for length in range(1, 65):
+        texts = tokens_of(*[length] * batch_size)
+        for batch in engine.plan(texts.lengths, batch_size):
+            engine.encode(texts.take(batch))
+    assert {batch.shape for batch in engine.ran} == set(engine.warmed)

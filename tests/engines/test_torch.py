@@ -58,7 +58,7 @@ def test_a_model_without_token_types_runs(tiny_distilbert: Path):
 def test_bf16_is_close_to_fp32_and_not_the_same(minilm: Path, fp32_embedder: QuantizedEmbedder, passages: list[str]):
     fp32 = fp32_embedder.embed_documents(passages[:4])
 
-    bf16 = QuantizedEmbedder(minilm, "torch", bf16=True).embed_documents(passages[:4])
+    bf16 = QuantizedEmbedder(minilm, "torch", dtype="bfloat16").embed_documents(passages[:4])
 
     assert bf16.dtype == np.float32
     assert np.sum(fp32 * bf16, axis=1).min() > 0.99

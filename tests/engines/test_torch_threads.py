@@ -7,14 +7,15 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastrag_quant.engines import EngineOptions
+from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines.torch_threads import TorchThreads
-from fastrag_quant.host.cpu import usable_cores
 
 
 @pytest.fixture
@@ -82,10 +83,6 @@ def test_no_batch_starts_a_team(count: int):
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_there_are_as_many_streams_as_threads(count: int):
     assert streams_of(TorchThreads(count, pin=False), count) == count
-
-
-def test_without_a_count_the_usable_cores_are_taken():
-    assert streams_of(TorchThreads(None, pin=False), usable_cores()) == usable_cores()
 
 
 def streams_of(threads: TorchThreads, expected: int) -> int:
@@ -181,17 +178,29 @@ def test_a_failure_while_warming_up_comes_back_and_holds_no_stream(threads: Torc
 # Sharing
 
 
-def test_engines_with_the_same_options_share_their_threads():
-    one = TorchThreads.shared(EngineOptions(threads=3))
+def test_engines_that_want_the_same_threads_share_them():
+    one = TorchThreads.shared(3, pin=False)
 
-    assert TorchThreads.shared(EngineOptions(threads=3, bf16=True, int8=False)) is one
-    assert TorchThreads.shared(EngineOptions(threads=2)) is not one
-    assert TorchThreads.shared(EngineOptions(threads=3, pin_threads=True)) is not one
+    assert TorchThreads.shared(3, pin=False) is one
+    assert TorchThreads.shared(2, pin=False) is not one
+    assert TorchThreads.shared(3, pin=True) is not one
+
+
+def test_engines_of_different_models_share_their_threads(tiny_cls_model: Path):
+    told = EmbedderConfig(tiny_cls_model, "torch", threads=3)
+
+    def threads_of(config: EmbedderConfig) -> TorchThreads:
+        return QuantizedEmbedder.from_config(config)._engine._threads
+
+    one = threads_of(told)
+    assert threads_of(replace(told, dtype="bfloat16", pooling="mean")) is one
+    assert threads_of(replace(told, threads=2)) is not one
+    assert threads_of(replace(told, pin_threads=True)) is not one
 
 
 def test_engines_that_start_at_once_share_their_threads():
     with ThreadPoolExecutor(8) as callers:
-        found = list(callers.map(lambda _: TorchThreads.shared(EngineOptions(threads=3)), range(8)))
+        found = list(callers.map(lambda _: TorchThreads.shared(3, pin=False), range(8)))
 
     assert len({id(threads) for threads in found}) == 1
 

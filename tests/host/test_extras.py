@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fastrag_quant.host import extras
-from fastrag_quant.engines import engine_class, installed_engines
+from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.errors import MissingExtraError
+from fastrag_quant.host import extras
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_a_missing_extra_is_an_import_error_that_says_what_to_install():
 
 @pytest.mark.usefixtures("without_ipex")
 def test_an_engine_that_is_not_installed_is_not_listed_and_not_loaded():
-    assert "ipex" not in installed_engines()
-    assert "torch" in installed_engines()
+    assert not ENGINE_KINDS["ipex"].is_installed
+    assert ENGINE_KINDS["torch"].is_installed
     with pytest.raises(MissingExtraError, match="The ipex engine"):
-        engine_class("ipex")
+        ENGINE_KINDS["ipex"].load()
 
 
 @pytest.mark.parametrize("extra", ["ipex", "bench"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,17 @@ def test_a_failure_without_a_message_is_named_by_its_type(hub: Hub):
 
     with pytest.raises(ModelError, match=r"\(TimeoutError\)"):
         ModelSource("some/model").fetch()
+
+
+def test_a_token_that_the_hub_client_shows_in_its_error_is_shown_no_further(hub: Hub):
+    token = "hf_secret\n"  # of a file, with its newline
+    hub.error = ValueError(f"Illegal header value {'Bearer ' + token!r}")
+    source = ModelSource("some/model", token=token)
+
+    with pytest.raises(ModelError, match="the token holds characters that none has") as error:
+        source.fetch()
+
+    assert "hf_secret" not in "".join(traceback.format_exception(error.value))
 
 
 def test_with_local_files_only_a_model_that_was_never_downloaded_is_an_error(

@@ -6,10 +6,11 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastrag_quant.errors import InputError, ModelError
-from fastrag_quant.model.tokenization import TextTokenizer
+from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
 
 TEXTS = ["Hello world", "", "naïve café — 日本語 🙂", "an-unbelievably-hyphenated word", "word " * 400]
 
@@ -20,42 +21,53 @@ def tokenizer(minilm: Path) -> TextTokenizer:
     return TextTokenizer(minilm, 256)
 
 
+def token_ids(tokenizer: TextTokenizer, texts: list[str]) -> list[list[int]]:
+    tokens, _ = tokenizer(texts)
+    return [ids.tolist() for ids in tokens.texts()]
+
+
 def test_the_ids_are_those_of_transformers(tokenizer: TextTokenizer, minilm: Path):
     from transformers import AutoTokenizer
 
     expected = AutoTokenizer.from_pretrained(minilm)(TEXTS, truncation=True, max_length=256)["input_ids"]
 
-    assert tokenizer(TEXTS).token_ids == expected
+    assert token_ids(tokenizer, TEXTS) == expected
 
 
 def test_one_text_becomes_what_it_becomes_among_many(tokenizer: TextTokenizer):
-    assert [tokenizer([text]).token_ids[0] for text in TEXTS] == tokenizer(TEXTS).token_ids
+    assert [token_ids(tokenizer, [text])[0] for text in TEXTS] == token_ids(tokenizer, TEXTS)
 
 
 def test_nothing_is_padded(tokenizer: TextTokenizer):
-    assert tokenizer(TEXTS).lengths.tolist() == [4, 2, 9, 15, 256]
+    tokens, _ = tokenizer(TEXTS)
+
+    assert tokens.lengths.tolist() == [4, 2, 9, 15, 256]
+    assert tokens.ids.shape == (4 + 2 + 9 + 15 + 256,)
 
 
 def test_no_texts_make_no_ids(tokenizer: TextTokenizer):
-    tokenized = tokenizer([])
+    tokens, truncated = tokenizer([])
 
-    assert tokenized.token_ids == []
-    assert tokenized.lengths.shape == (0,)
+    assert tokens.texts() == []
+    assert tokens.lengths.shape == (0,)
+    assert truncated == 0
 
 
 def test_longer_texts_are_cut_and_counted(minilm: Path):
-    tokenized = TextTokenizer(minilm, 4)(["one two", "one two three", "one two three four"])
+    tokens, truncated = TextTokenizer(minilm, 4)(["one two", "one two three", "one two three four"])
 
-    assert tokenized.lengths.tolist() == [4, 4, 4]
-    assert tokenized.truncated == 2
+    assert tokens.lengths.tolist() == [4, 4, 4]
+    assert truncated == 2
 
 
 def test_a_single_cut_text_is_counted_too(minilm: Path):
-    assert TextTokenizer(minilm, 4)(["one two three"]).truncated == 1
+    _, truncated = TextTokenizer(minilm, 4)(["one two three"])
+
+    assert truncated == 1
 
 
 def test_a_cut_text_keeps_its_special_tokens(minilm: Path):
-    (ids,) = TextTokenizer(minilm, 3)(["one two three"]).token_ids
+    (ids,) = token_ids(TextTokenizer(minilm, 3), ["one two three"])
 
     assert (ids[0], ids[-1], len(ids)) == (101, 102, 3)
 
@@ -65,10 +77,10 @@ def test_the_vocabulary_is_counted_with_its_special_tokens(tokenizer: TextTokeni
 
 
 def test_many_threads_may_use_one_tokenizer(tokenizer: TextTokenizer):
-    expected = tokenizer(TEXTS).token_ids
+    expected = token_ids(tokenizer, TEXTS)
 
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: tokenizer(TEXTS).token_ids, range(64)))
+        results = list(pool.map(lambda _: token_ids(tokenizer, TEXTS), range(64)))
 
     assert all(result == expected for result in results)
 
@@ -77,7 +89,7 @@ def test_an_old_directory_with_a_vocabulary_alone_is_converted(tokenizer: TextTo
     for name in ("config.json", "vocab.txt"):
         shutil.copy(minilm / name, tmp_path)
 
-    assert TextTokenizer(tmp_path, 256)(TEXTS).token_ids == tokenizer(TEXTS).token_ids
+    assert token_ids(TextTokenizer(tmp_path, 256), TEXTS) == token_ids(tokenizer, TEXTS)
 
 
 def test_a_directory_without_any_tokenizer_is_named(minilm: Path, tmp_path: Path):
@@ -98,3 +110,76 @@ def test_a_damaged_tokenizer_is_named(tmp_path: Path):
 def test_text_that_utf8_cannot_express_is_refused(tokenizer: TextTokenizer, texts: list[str]):
     with pytest.raises(InputError, match="lone surrogates"):
         tokenizer(texts)
+
+
+# Ragged tokens
+
+RAGGED = [[101, 7, 102], [], [101, 102], [5], []]
+
+
+@pytest.fixture
+def ragged() -> RaggedTokens:
+    """Tokens of five texts, two of which have none."""
+    return RaggedTokens.of(RAGGED)
+
+
+def assert_ragged(tokens: RaggedTokens) -> None:
+    """Check that the ids lie one behind the other in int32, as an engine in C++ reads them."""
+    assert tokens.ids.dtype == tokens.offsets.dtype == np.int32
+    assert tokens.ids.flags.c_contiguous
+    assert tokens.offsets.flags.c_contiguous
+    assert (tokens.offsets[0], tokens.offsets[-1]) == (0, len(tokens.ids))
+    assert len(tokens.offsets) == len(tokens) + 1
+
+
+def test_texts_lie_one_behind_the_other_without_padding(ragged: RaggedTokens):
+    assert_ragged(ragged)
+    assert ragged.ids.tolist() == [101, 7, 102, 101, 102, 5]
+    assert ragged.offsets.tolist() == [0, 3, 3, 5, 6, 6]
+    assert ragged.lengths.tolist() == [3, 0, 2, 1, 0]
+    assert len(ragged) == 5
+
+
+@pytest.mark.parametrize("texts", [RAGGED, [[]], [[], []], [[1]], [[3, 2, 1], [1, 2, 3]], []], ids=str)
+def test_the_texts_come_back(texts: list[list[int]]):
+    tokens = RaggedTokens.of(texts)
+
+    assert_ragged(tokens)
+    assert len(tokens) == len(texts)
+    assert [ids.tolist() for ids in tokens.texts()] == texts
+    assert tokens.lengths.tolist() == [len(ids) for ids in texts]
+
+
+def test_arrays_of_ids_are_joined_like_lists():
+    tokens = RaggedTokens.of([np.array([4, 5], dtype=np.int64), np.array([6], dtype=np.uint16)])
+
+    assert_ragged(tokens)
+    assert tokens.ids.tolist() == [4, 5, 6]
+
+
+@pytest.mark.parametrize("wanted", [[0], [1], [4, 3, 2, 1, 0], [2, 2, 0], [1, 4], [0, 1, 2, 3, 4]], ids=str)
+def test_some_texts_are_taken_in_the_order_asked_for(ragged: RaggedTokens, wanted: list[int]):
+    taken = ragged.take(np.array(wanted))
+
+    assert_ragged(taken)
+    assert [ids.tolist() for ids in taken.texts()] == [RAGGED[text] for text in wanted]
+
+
+def test_taken_tokens_are_taken_from_again(ragged: RaggedTokens):
+    taken = ragged.take(np.array([3, 2, 0])).take(np.array([2, 0]))
+
+    assert [ids.tolist() for ids in taken.texts()] == [RAGGED[0], RAGGED[3]]
+
+
+def test_what_is_taken_has_memory_of_its_own(ragged: RaggedTokens):
+    ragged.take(np.array([0])).ids[:] = 0
+
+    assert ragged.ids.tolist() == [101, 7, 102, 101, 102, 5]
+
+
+@pytest.mark.parametrize("texts", [TEXTS, ["one"], [""], []], ids=len)
+def test_a_tokenizer_gives_ragged_tokens(tokenizer: TextTokenizer, texts: list[str]):
+    tokens, _ = tokenizer(texts)
+
+    assert_ragged(tokens)
+    assert len(tokens) == len(texts)

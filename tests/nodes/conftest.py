@@ -12,8 +12,9 @@ from haystack.document_stores import InMemoryDocumentStore
 from haystack.nodes.base import BaseComponent
 
 from fastrag_quant import QuantizedEmbedder
-from fastrag_quant.shared import LazyEmbedder
+from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.nodes import QuantizedBiEncoderRetriever
+from fastrag_quant.shared import SharedEmbedder
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,9 +30,9 @@ def no_nltk_download(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 @pytest.fixture(scope="session")
 def int8(minilm_int8: Path) -> Iterator[str]:
     """The directory of the int8 MiniLM, kept loaded: nodes of default arguments share it."""
-    kept = LazyEmbedder(str(minilm_int8))
+    kept = SharedEmbedder(EmbedderConfig(minilm_int8))
     assert kept.embedder.dimension == 384
-    yield kept.model
+    yield str(minilm_int8)
 
 
 @pytest.fixture
@@ -63,4 +64,4 @@ def encoded(
     shapes_of: Callable[[QuantizedEmbedder], list[tuple[int, int]]],
 ) -> Callable[[BaseComponent], list[tuple[int, int]]]:
     """A function that returns the list to which the shape of every batch of a node is appended."""
-    return lambda node: shapes_of(node._lazy.embedder)
+    return lambda node: shapes_of(node._shared.embedder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from haystack import Document, Pipeline
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.errors import InputError, ModelError
 from fastrag_quant.nodes import QuantizedBiEncoderRanker, QuantizedBiEncoderRetriever
+from fastrag_quant.nodes.documents import texts_of
+from fastrag_quant.vectors.ranking import Ranking
 
 QUERY = "How do I throw an exception?"
 
@@ -56,6 +59,24 @@ class TestPredict:
         order = np.argsort(-cosines)
         assert ids(ranked) == [documents[index].id for index in order]
         assert scores(ranked) == pytest.approx(cosines[order].tolist(), abs=1e-4)
+
+    @pytest.mark.parametrize("scale_score", [True, False])
+    def test_order_and_scores_are_those_of_ranking(self, int8, documents, queries, retriever, scale_score):
+        stored = retriever.run_indexing(documents[:3])[0]["documents"]
+        twice = [*stored, *documents[3:], *documents[:5]]
+        ranker = QuantizedBiEncoderRanker(
+            int8, top_k=6, scale_score=scale_score, score_threshold=0.1, use_stored_embeddings=True, progress_bar=False
+        )
+
+        ranked = ranker.predict_batch(list(queries), [twice] * len(queries))
+
+        texts = partial(texts_of, embed_meta_fields=None)
+        ranking = Ranking(texts, 6, scale_score, 0.1, True, 32, False)
+        expected = ranking.rank(QuantizedEmbedder(int8), list(queries), [twice] * len(queries))
+        assert [list(zip(ids(part), scores(part), strict=True)) for part in ranked] == [
+            [(document.id, score) for document, score in part] for part in expected
+        ]
+        assert {len(part) for part in ranked} <= set(range(1, 7))
 
     def test_scale_score_maps_the_cosine_to_the_unit_interval(self, int8, documents):
         cosines = QuantizedBiEncoderRanker(int8, scale_score=False).predict(QUERY, documents)
@@ -268,6 +289,33 @@ class TestModelParameters:
         by_hand = Document("Exceptions\nerrors\nflow\nA statement.")
         assert ranked.score == ranker.predict(QUERY, [by_hand])[0].score
         assert ranked.score != ranker.predict(QUERY, [Document("A statement.")])[0].score
+
+    @pytest.mark.parametrize("normalize", [None, True, False])
+    def test_scores_are_cosines_whatever_normalize_says(self, tiny_cls_model, documents, normalize):
+        def rank(normalize):
+            ranker = QuantizedBiEncoderRanker(
+                str(tiny_cls_model), engine="torch", normalize=normalize, scale_score=False, progress_bar=False
+            )
+            return {document.id: document.score for document in ranker.predict(QUERY, documents)}
+
+        assert rank(normalize) == pytest.approx(rank(None), abs=1e-5)
+
+    def test_truncate_dim_ranks_by_the_first_dimensions(self, int8, documents, retriever):
+        ranker = QuantizedBiEncoderRanker(int8, truncate_dim=64, scale_score=False, progress_bar=False)
+
+        ranked = ranker.predict(QUERY, documents)
+
+        vectors = [retriever.embed_queries(QUERY)[0, :64], *retriever.embed_documents(documents)[:, :64]]
+        query, *cut = [vector / np.linalg.norm(vector) for vector in vectors]
+        expected = {document.id: vector @ query for document, vector in zip(documents, cut, strict=True)}
+        assert dict(zip(ids(ranked), scores(ranked), strict=True)) == pytest.approx(expected, abs=1e-3)
+
+    @pytest.mark.parametrize(
+        ("parameter", "value"), [("dtype", "bf16"), ("truncate_dim", 0), ("engine", "tpu"), ("threads", 0)]
+    )
+    def test_the_constructor_refuses_what_no_model_could_satisfy(self, parameter, value):
+        with pytest.raises(InputError):
+            QuantizedBiEncoderRanker("any", **{parameter: value})
 
     def test_warm_up_loads_the_model(self, tiny_cls_model, encoded):
         ranker = QuantizedBiEncoderRanker(str(tiny_cls_model), engine="torch", max_seq_len=16)

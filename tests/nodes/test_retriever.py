@@ -15,6 +15,7 @@ import pytest
 from haystack import Document, Pipeline
 from haystack.document_stores import FAISSDocumentStore, InMemoryDocumentStore
 
+from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.errors import InputError, ModelError
 from fastrag_quant.nodes import QuantizedBiEncoderRetriever
 
@@ -30,6 +31,14 @@ def empty_store(request, tmp_path):
 
 def ids(documents):
     return [document.id for document in documents]
+
+
+def assert_same_numbers(vectors, of_embedder):
+    """Whatever the precision, Haystack's stores get float32: FAISS takes no other, and sums of bytes overflow."""
+    assert vectors.dtype == np.float32
+    assert np.array_equal(vectors, of_embedder.astype(np.float32))
+    assert vectors.flags.owndata
+    assert vectors.flags.writeable
 
 
 class TestEmbedding:
@@ -165,6 +174,35 @@ class TestEmbedding:
 
         assert shapes == [(1, 8)]
 
+    @pytest.mark.parametrize(
+        "form",
+        [
+            {"truncate_dim": 64},
+            {"precision": "int8"},
+            {"precision": "uint8"},
+            {"precision": "binary"},
+            {"precision": "ubinary", "truncate_dim": 60},
+        ],
+        ids=str,
+    )
+    def test_the_form_of_vectors_is_the_embedders(self, int8, documents, form):
+        retriever = QuantizedBiEncoderRetriever(int8, progress_bar=False, **form)
+
+        with QuantizedEmbedder(int8, **form) as embedder:
+            assert_same_numbers(retriever.embed_queries(["a query"]), embedder.embed_queries(["a query"]))
+            texts = [document.content for document in documents]
+            assert_same_numbers(retriever.embed_documents(documents), embedder.embed_documents(texts))
+            assert_same_numbers(retriever.embed_documents([]), embedder.embed_documents([]))
+
+    def test_vectors_have_their_own_length_without_normalize(self, minilm, documents):
+        # Of fp32 weights: the int8 ones of OpenVINO have the model's normalisation inside the graph.
+        arguments = {"engine": "torch", "normalize": False}
+        vectors = QuantizedBiEncoderRetriever(str(minilm), progress_bar=False, **arguments).embed_documents(documents)
+
+        with QuantizedEmbedder(minilm, **arguments) as embedder:
+            assert_same_numbers(vectors, embedder.embed_documents([document.content for document in documents]))
+        assert (np.linalg.norm(vectors, axis=1) > 2).all()
+
     def test_the_progress_bar_counts_documents(self, int8, documents, capsys):
         retriever = QuantizedBiEncoderRetriever(int8, batch_size=2, progress_bar=True)
 
@@ -214,7 +252,9 @@ class TestLoading:
             ("threads", 0),
             ("query_prompt", 3),
             ("document_prompt", 3),
-            ("bf16", True),  # of an int8 model
+            ("dtype", "bf16"),
+            ("truncate_dim", 0),
+            ("precision", "float8"),
         ],
     )
     def test_the_constructor_refuses_what_no_model_could_satisfy(self, parameter, value):
@@ -367,6 +407,54 @@ class TestRetrieve:
                 call()
         assert shapes == []
 
+    @pytest.mark.parametrize(
+        ("form", "numbers"),
+        [
+            ({"truncate_dim": 64}, 64),
+            ({"precision": "int8"}, 384),
+            ({"precision": "binary"}, 48),
+            ({"precision": "ubinary", "truncate_dim": 60}, 8),
+        ],
+        ids=str,
+    )
+    def test_the_store_holds_as_many_numbers_as_a_vector_has(self, int8, documents, queries, form, numbers):
+        retriever = QuantizedBiEncoderRetriever(int8, progress_bar=False, **form)
+        store = InMemoryDocumentStore(embedding_dim=numbers, similarity="cosine", progress_bar=False)
+        other = InMemoryDocumentStore(embedding_dim=numbers + 1, similarity="cosine", progress_bar=False)
+
+        store.write_documents(retriever.run_indexing(documents)[0]["documents"])
+
+        assert len(retriever.retrieve("an exception", document_store=store)) == len(documents)
+        assert [len(found) for found in retriever.retrieve_batch(list(queries), document_store=store)] == [8] * 6
+        with pytest.raises(
+            InputError, match=rf"{numbers + 1} numbers.*vectors of {numbers}: .*embedding_dim={numbers}\."
+        ):
+            retriever.retrieve("an exception", document_store=other)
+
+    @pytest.mark.parametrize("precision", ["int8", "uint8"])
+    @pytest.mark.parametrize("similarity", ["cosine", "dot_product"])
+    @pytest.mark.parametrize("kind", [InMemoryDocumentStore, FAISSDocumentStore])
+    def test_vectors_of_bytes_find_what_others_find(
+        self, int8, documents, queries, tmp_path, precision, similarity, kind
+    ):
+        database = {"sql_url": f"sqlite:///{tmp_path}/documents.db"} if kind is FAISSDocumentStore else {}
+        store = kind(embedding_dim=384, similarity=similarity, progress_bar=False, **database)
+        retriever = QuantizedBiEncoderRetriever(
+            int8, store, precision=precision, scale_score=similarity == "cosine", progress_bar=False
+        )
+        store.write_documents(documents)
+        store.update_embeddings(retriever)
+
+        if (precision, similarity) != ("uint8", "dot_product"):  # products of numbers without sign favour large ones
+            assert {query: retriever.retrieve(query)[0].id for query in queries} == queries
+        vectors, query = retriever.embed_documents(documents), retriever.embed_queries("an exception")[0]
+        products = vectors.astype(np.float64) @ query.astype(np.float64)
+        if similarity == "cosine":
+            products /= np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+        found = retriever.retrieve("an exception", scale_score=False)
+        assert ids(found) == [documents[index].id for index in np.argsort(-products)]
+        assert [document.score for document in found] == pytest.approx(sorted(products, reverse=True), rel=1e-4)
+
     def test_dot_product_is_warned_of_once(self, retriever, documents, caplog):
         store = InMemoryDocumentStore(embedding_dim=384, similarity="dot_product", progress_bar=False)
         store.write_documents(documents)
@@ -378,6 +466,29 @@ class TestRetrieve:
             retriever.retrieve_batch(["a query"], document_store=store)
 
         assert [record.levelname for record in caplog.records if "dot_product" in record.message] == ["WARNING"]
+
+    def test_dot_product_of_bytes_is_warned_of_too(self, int8, documents, caplog):
+        store = InMemoryDocumentStore(embedding_dim=384, similarity="dot_product", progress_bar=False)
+        retriever = QuantizedBiEncoderRetriever(int8, store, precision="int8", progress_bar=False)
+        store.write_documents(retriever.run_indexing(documents)[0]["documents"])
+
+        with caplog.at_level(logging.WARNING, "fastrag_quant"):
+            found = [document for _ in range(2) for document in retriever.retrieve("a query")]
+
+        assert {round(document.score, 9) for document in found} <= {0, 1}
+        [warning] = [record.message for record in caplog.records if "dot_product" in record.message]
+        assert "int8" in warning
+        assert "similarity='cosine'" in warning
+
+    def test_dot_product_of_vectors_of_any_length_is_not_warned_of(self, tiny_cls_model, documents, caplog):
+        store = InMemoryDocumentStore(embedding_dim=32, similarity="dot_product", progress_bar=False)
+        retriever = QuantizedBiEncoderRetriever(str(tiny_cls_model), store, engine="torch", progress_bar=False)
+        store.write_documents(retriever.run_indexing(documents)[0]["documents"])
+
+        with caplog.at_level(logging.WARNING, "fastrag_quant"):
+            retriever.retrieve("a query")
+
+        assert caplog.records == []
 
     def test_cosine_is_not_warned_of(self, retriever, store, caplog):
         with caplog.at_level(logging.WARNING, "fastrag_quant"):

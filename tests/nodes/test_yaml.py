@@ -15,7 +15,6 @@ from haystack.document_stores import InMemoryDocumentStore
 from haystack.errors import PipelineConfigError, PipelineError
 
 from fastrag_quant import load_pipeline
-from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes import EmbedderQuantizer, QuantizedBiEncoderRanker, QuantizedBiEncoderRetriever
 
@@ -27,10 +26,12 @@ EMBEDDER_VALUES = {
     "query_prompt": "query: ",
     "document_prompt": "passage: ",
     "pad_to_max": True,
-    "engine": "torch",  # the one that takes bf16
+    "engine": "torch",
     "threads": 1,
     "pin_threads": True,
-    "bf16": True,
+    "dtype": "bfloat16",
+    "normalize": False,
+    "truncate_dim": 64,
     "model_version": "main",
     "use_auth_token": "hf_x",
     "local_files_only": True,
@@ -45,6 +46,7 @@ VALUES = {
         "progress_bar": False,
         "scale_score": False,
         "embed_meta_fields": ["title"],
+        "precision": "int8",
         **EMBEDDER_VALUES,
     },
     QuantizedBiEncoderRanker: {
@@ -121,8 +123,7 @@ class TestParameters:
 
     @pytest.mark.parametrize(("node", "name"), [(node, name) for node in NODES for name in VALUES[node]])
     def test_each_can_be_given_as_a_value(self, node, name):
-        company = {"engine": "torch"} if name == "bf16" else {}
-        loaded = load(node, {**required(node), **company, name: VALUES[node][name]})
+        loaded = load(node, {**required(node), name: VALUES[node][name]})
 
         value = loaded.get_params(return_defaults=True)[name]
         assert isinstance(value, InMemoryDocumentStore) if name == "document_store" else value == VALUES[node][name]
@@ -132,6 +133,23 @@ class TestParameters:
         loaded = load(node, {**required(node), name: None})
 
         assert loaded.get_params(return_defaults=True)[name] is None
+
+    @pytest.mark.parametrize(
+        ("node", "name"), [(node, name) for node in NODES for name in VALUES[node] if name not in takes_null(node)]
+    )
+    def test_each_other_one_refuses_null(self, node, name):
+        with pytest.raises(PipelineError):
+            load(node, {**required(node), name: None})
+
+    @pytest.mark.parametrize("node", NODES)
+    def test_no_token_shows_in_a_repr(self, node):
+        loaded = load(node, VALUES[node])
+
+        held = loaded._arguments if node is EmbedderQuantizer else vars(loaded._shared.config)
+        assert held["token"] == "hf_x"
+        assert "hf_x" not in repr(loaded)
+        if node is not EmbedderQuantizer:
+            assert "hf_x" not in repr(loaded._shared) + repr(loaded._shared.config)
 
     @pytest.mark.parametrize("node", NODES)
     def test_all_whose_default_is_null_are_optional(self, node):
@@ -167,35 +185,6 @@ class TestParameters:
         parameters = next(part["params"] for part in loaded.get_config()["components"] if part["type"] == node.__name__)
         assert parameters == VALUES[node]
 
-    @pytest.mark.parametrize("node", NODES)
-    def test_defaults_are_those_of_the_package(self, node):
-        shared = {name: vars(DEFAULTS)[name] for name in signature(node) if name in vars(DEFAULTS)}
-        if node is EmbedderQuantizer:
-            shared["engine"] = DEFAULTS.quantize_for
-
-        assert {name: signature(node)[name].default for name in shared} == shared
-
-    def test_the_quantizers_defaults_are_those_of_quantize(self):
-        from fastrag_quant import quantize
-
-        theirs = inspect.signature(quantize).parameters
-        ours = signature(EmbedderQuantizer)
-        common = set(ours) & set(theirs) - {"progress_bar"}  # nodes show one
-
-        assert {name: ours[name].default for name in common} == {name: theirs[name].default for name in common}
-        assert common >= {"sample_size", "engine", "min_cosine", "pooling", "seed", "overwrite"}
-
-    @pytest.mark.parametrize("node", [QuantizedBiEncoderRetriever, QuantizedBiEncoderRanker])
-    def test_the_embedders_defaults_are_those_of_the_embedder(self, node):
-        from fastrag_quant import QuantizedEmbedder
-
-        theirs = inspect.signature(QuantizedEmbedder).parameters
-        ours = signature(node)
-        common = set(ours) & set(theirs)
-
-        assert {name: ours[name].default for name in common} == {name: theirs[name].default for name in common}
-        assert common >= {"engine", "max_seq_len", "query_prompt", "document_prompt", "threads", "bf16"}
-
 
 class TestSharing:
     def test_a_retriever_and_a_ranker_of_the_same_arguments_share_a_model(self, tiny_cls_model):
@@ -203,14 +192,14 @@ class TestSharing:
         retriever = QuantizedBiEncoderRetriever(model, engine="torch", query_prompt="query: ", top_k=50)
         ranker = QuantizedBiEncoderRanker(model, engine="torch", query_prompt="query: ", score_threshold=0.5)
 
-        assert retriever._lazy.embedder is ranker._lazy.embedder
+        assert retriever._shared.embedder is ranker._shared.embedder
 
     def test_other_arguments_have_a_model_of_their_own(self, tiny_cls_model):
         model = str(tiny_cls_model)
         retriever = QuantizedBiEncoderRetriever(model, engine="torch")
         ranker = QuantizedBiEncoderRanker(model, engine="torch", pooling="mean")
 
-        assert retriever._lazy.embedder is not ranker._lazy.embedder
+        assert retriever._shared.embedder is not ranker._shared.embedder
 
 
 class TestFiles:

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from fastrag_quant import quantize
+from fastrag_quant.engines import QUANTIZED_KINDS
 from fastrag_quant.model.manifest import Manifest
-from fastrag_quant.quantization import inc, nncf
 from fastrag_quant.quantization.quantizer import QuantizationResult
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -89,20 +89,13 @@ def process_state() -> dict[str, Any]:
 
 
 @pytest.fixture
-def replace_quantizers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, Path], list[str]]], None]:
+def replace_quantizers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str, Path], None]], None]:
     """Makes quantize() call a function with the engine's name and a directory, in place of the real quantizers."""
 
-    def replace(function: Callable[[str, Path], list[str]]) -> None:
-        def inc_quantizer(source: Any, calibration: Any, directory: Path, progress_bar: bool) -> list[str]:
-            return function("ipex", directory)
-
-        def nncf_quantizer(
-            source: Any, settings: Any, calibration: Any, directory: Path, progress_bar: bool
-        ) -> list[str]:
-            return function("openvino", directory)
-
-        monkeypatch.setattr(inc, "quantize_with_inc", inc_quantizer)
-        monkeypatch.setattr(nncf, "quantize_with_nncf", nncf_quantizer)
+    def replace(function: Callable[[str, Path], None]) -> None:
+        for kind in QUANTIZED_KINDS.values():
+            module, _, name = str(kind.quantizer).partition(":")
+            monkeypatch.setattr(f"{module}.{name}", lambda job, engine=kind.name: function(engine, job.directory))
 
     return replace
 
@@ -112,14 +105,12 @@ def reuse_weights(replace_quantizers: Callable) -> Callable[[Path], None]:
     """Makes quantize() take its int8 weights from a directory, and spares the time of making them again."""
 
     def reuse(ready: Path) -> None:
-        def copy_weights(engine: str, directory: Path) -> list[str]:
+        def copy_weights(engine: str, directory: Path) -> None:
             manifest = Manifest.read(ready)
             assert manifest is not None
-            weights = list(manifest.engines[engine].files)
-            for name in ("config.json", "inc_config.json", *weights):
+            for name in ("config.json", "inc_config.json", *manifest.engines[engine].files):
                 if (ready / name).exists():
                     shutil.copy(ready / name, directory)
-            return weights
 
         replace_quantizers(copy_weights)
 
@@ -145,7 +136,7 @@ def model_of(passages: list[str], tmp_path: Path) -> Callable[..., Path]:
             pytest.skip(f"transformers {transformers.__version__} has no {prefix}")
         directory = tmp_path / family
         vocabulary = write_tokenizer(directory, passages, SPECIAL[sizes.get("pad_token_id", 0)])
-        config = getattr(transformers, f"{prefix}Config")(vocab_size=vocabulary, **sizes, **changes)
+        config = getattr(transformers, f"{prefix}Config")(vocab_size=vocabulary, **{**sizes, **changes})
         with torch.random.fork_rng():
             torch.manual_seed(0)
             getattr(transformers, f"{prefix}Model")(config).save_pretrained(directory)

@@ -11,12 +11,13 @@ from typing import Any
 import datasets
 import pytest
 
-from fastrag_quant.errors import CalibrationError
+from fastrag_quant.errors import CalibrationError, InputError
 from fastrag_quant.quantization.calibration import (
     FEWEST_TEXTS,
     CalibrationTexts,
     load_calibration,
-    read_text_file,
+    read_texts,
+    sample,
     split,
 )
 
@@ -106,6 +107,32 @@ def test_texts_may_come_from_a_generator():
     assert sorted(all_texts(load_calibration((text for text in TEXTS), 100, seed=1))) == sorted(TEXTS)
 
 
+@pytest.mark.parametrize("most", [1, 50, 1000])
+def test_a_sample_is_the_first_of_the_same_shuffle(most: int):
+    drawn = sample(TEXTS, most, seed=7, source="texts")
+
+    assert drawn == sample(TEXTS, 1000, seed=7, source="texts")[:most]
+    assert len(set(drawn)) == min(most, 200)
+
+
+def test_what_is_calibrated_on_is_what_a_sample_of_the_same_seed_begins_with():
+    calibration = split(TEXTS, 50, seed=7, source="texts")
+
+    assert sample(TEXTS, 1000, seed=7, source="texts") == all_texts(calibration)
+
+
+def test_texts_are_read_with_the_name_of_their_source(tmp_path: Path):
+    (tmp_path / "texts.txt").write_text("one\ntwo")
+
+    assert read_texts(tmp_path / "texts.txt", seed=1) == (["one", "two"], "texts.txt")
+    assert read_texts(["one"], seed=1) == (["one"], "texts")
+
+
+def test_a_calibration_error_is_an_input_error():
+    with pytest.raises(InputError):
+        load_calibration(["one"], 100, seed=1)
+
+
 # Files
 
 
@@ -122,25 +149,6 @@ def test_a_jsonl_file_holds_objects_with_text(tmp_path: Path):
     path = write_jsonl(tmp_path / "texts.jsonl", [{"text": text, "id": 7} for text in TEXTS])
 
     assert sorted(all_texts(load_calibration(str(path), 100, seed=1))) == sorted(TEXTS)
-
-
-def test_a_line_of_jsonl_may_hold_several_lines_of_text(tmp_path: Path):
-    assert read_text_file(write_jsonl(tmp_path / "texts.jsonl", [{"text": "one\ntwo"}])) == ["one\ntwo"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content"), [("t.txt.gz", "one\ntwo\n"), ("t.jsonl.gz", '{"text": "one"}\n{"text": "two"}')]
-)
-def test_either_may_be_gzipped(tmp_path: Path, name: str, content: str):
-    (tmp_path / name).write_bytes(gzip.compress(content.encode()))
-
-    assert read_text_file(tmp_path / name) == ["one", "two"]
-
-
-def test_a_text_is_a_line_without_its_end_and_blank_lines_are_none(tmp_path: Path):
-    (tmp_path / "texts.txt").write_bytes("naïve\r\n\r\n \nlast".encode())
-
-    assert read_text_file(tmp_path / "texts.txt") == ["naïve", "last"]
 
 
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

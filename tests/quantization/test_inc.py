@@ -12,9 +12,11 @@ import pytest
 
 from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.errors import ModelError, UnsupportedCpuError
-from fastrag_quant.quantization.inc import quantize_with_inc
+from fastrag_quant.model.settings import SettingsOverrides, settings_from_files
 from fastrag_quant.model.source import ModelSource
-from fastrag_quant.model.tokenization import TokenizedTexts
+from fastrag_quant.model.tokenization import RaggedTokens
+from fastrag_quant.quantization.inc import quantize_with_inc
+from fastrag_quant.quantization.job import QuantizationJob
 
 if TYPE_CHECKING:
     import torch
@@ -95,21 +97,36 @@ def test_neural_compressors_workspace_is_the_users_again_even_after_a_failure(ti
     from neural_compressor.config import options
 
     before = options.workspace
-    nonsense = TokenizedTexts([[10_000]], truncated=0)  # a token id that the model has no vector for
+    settings = settings_from_files(tiny_model, "tiny", SettingsOverrides(pooling="cls"))
+    job = QuantizationJob(ModelSource(str(tiny_model)), settings, tmp_path, texts=[])
+    vars(job)["calibration"] = RaggedTokens.of([[10_000]])  # a token id that the model has no vector for
 
     with pytest.raises(ModelError, match=r"neural-compressor cannot quantize .*tiny"):
-        quantize_with_inc(ModelSource(str(tiny_model)), nonsense, tmp_path)
+        quantize_with_inc(job)
 
     assert options.workspace == before
 
 
 def test_a_cpu_that_ipex_would_crash_on_is_refused_before_anything_is_loaded(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, passages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("fastrag_quant.host.cpu.cpu_flags", lambda: frozenset({"sse4_2"}))
+    monkeypatch.setattr("fastrag_quant.quantization.quantizer.load_calibration", None)
+    monkeypatch.setattr("fastrag_quant.quantization.inc.quantize_with_inc", None)
+
+    with pytest.raises(UnsupportedCpuError, match="AVX2"):
+        quantize(tiny_model, tmp_path / "int8", passages, pooling="cls", engine="ipex")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_such_a_cpu_all_engines_are_the_others(
+    tiny_model: Path, passages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("fastrag_quant.host.cpu.cpu_flags", lambda: frozenset({"sse4_2"}))
 
-    with pytest.raises(UnsupportedCpuError, match="AVX2"):
-        quantize_with_inc(ModelSource(str(tiny_model)), TokenizedTexts([[1]], 0), tmp_path)
+    result = quantize(tiny_model, tmp_path / "int8", passages, sample_size=20, pooling="cls", min_cosine=0)
+
+    assert set(result.fidelity) == {"openvino"}
 
 
 def test_a_model_without_int8_operators_is_not_passed_off_as_int8(

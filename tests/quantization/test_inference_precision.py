@@ -12,9 +12,9 @@ import pytest
 from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.engines import openvino as openvino_engine
 from fastrag_quant.engines.openvino import IR_NAME, PRECISION_KEY, inference_precisions
+from fastrag_quant.host.cpu import cpu_flags
 from fastrag_quant.quantization import inference_precision
 from fastrag_quant.quantization.inference_precision import best_precision, choose_inference_precision
-from fastrag_quant.host.cpu import cpu_flags
 
 needs_bf16 = pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="needs a CPU with BF16")
 

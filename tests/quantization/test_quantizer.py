@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fastrag_quant import QuantizedEmbedder, extras, quantize
+from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.errors import (
     CalibrationError,
@@ -24,10 +24,11 @@ from fastrag_quant.errors import (
     ModelError,
     OutputExistsError,
 )
+from fastrag_quant.host import extras
+from fastrag_quant.host.cpu import isa
 from fastrag_quant.model.manifest import MANIFEST_NAME, Manifest
 from fastrag_quant.quantization import verification
 from fastrag_quant.quantization.quantizer import QuantizationResult
-from fastrag_quant.host.cpu import isa
 
 if TYPE_CHECKING:
     from tests.quantization.conftest import Run
@@ -261,7 +262,7 @@ def test_nothing_is_left_when_quantizing_breaks_off(
     replace_quantizers: Callable,
     error: type[BaseException],
 ):
-    def break_off(_: str, directory: Path) -> list[str]:
+    def break_off(_: str, directory: Path) -> None:
         (directory / "weights.bin").write_bytes(b"half of the weights")
         raise error
 
@@ -295,7 +296,7 @@ def test_nothing_is_left_when_measuring_breaks_off(
 def test_no_parent_directory_is_left_either(
     tiny_model: Path, output: Path, passages: list[str], quantize_tiny: Callable, replace_quantizers: Callable
 ):
-    def break_off(*_: Any) -> list[str]:
+    def break_off(*_: Any) -> None:
         raise RuntimeError
 
     replace_quantizers(break_off)
@@ -427,6 +428,18 @@ def test_a_published_int8_model_without_a_manifest_is_refused_too(run: Run, outp
 
     with pytest.raises(ModelError, match="published"):
         quantize(published, output, passages, pooling="cls")
+    assert nothing_was_left(output)
+
+
+def test_a_model_with_a_decoder_is_refused_before_any_work(
+    tiny_model: Path, tmp_path: Path, output: Path, passages: list[str], quantize_tiny: Callable, some_engine: str
+):
+    decoder = shutil.copytree(tiny_model, tmp_path / "decoder", ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((decoder / "config.json").read_text())
+    (decoder / "config.json").write_text(json.dumps(config | {"is_encoder_decoder": True}))
+
+    with pytest.raises(ModelError, match=f"decoder cannot be quantized for the {some_engine} engine: it has a decoder"):
+        quantize_tiny(decoder, output, passages)
     assert nothing_was_left(output)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -64,12 +63,6 @@ def test_a_dimension_that_never_varies_has_a_level_too():
 @pytest.mark.parametrize(("precision", "width"), [("float32", 12), ("int8", 12), ("binary", 2), ("ubinary", 2)])
 def test_a_byte_holds_eight_binary_dimensions(precision: str, width: int):
     assert OutputForm(12, Precision(precision)).width == width
-
-
-@pytest.mark.parametrize("truncate_dim", [0, -1, 1.5, "8", True])
-def test_a_number_of_dimensions_is_positive(truncate_dim: Any):
-    with pytest.raises(InputError, match="truncate_dim must be a positive number"):
-        output_form(8, truncate_dim, "float32", normalize=True, ranges=None)
 
 
 def test_a_model_cannot_give_more_dimensions_than_it_has():

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastrag_quant.vectors import streaming
-from fastrag_quant.engines.padded import ShapePolicy, TokenBatch
+from fastrag_quant.engines.padded import ShapePolicy
 from fastrag_quant.errors import InputError
-from fastrag_quant.model.tokenization import TextTokenizer
+from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
+from fastrag_quant.vectors import streaming
 from fastrag_quant.vectors.streaming import WindowEncoder
 
 
@@ -22,14 +22,18 @@ class EchoEngine:
     def __init__(self) -> None:
         self.alone = 0
         self.together = 0
+        self._shapes = ShapePolicy(token_budget=64, shortest=8, longest=64, streams=2)
 
-    def encode(self, batch: TokenBatch) -> np.ndarray:
+    def plan(self, lengths: np.ndarray, limit: int) -> Iterator[np.ndarray]:
+        return self._shapes.plan(lengths, limit)
+
+    def encode(self, tokens: RaggedTokens) -> np.ndarray:
         self.alone += 1
-        return self._vectors(batch)
+        return self._vectors(tokens)
 
-    def encode_all(self, batches: Iterable[TokenBatch]) -> Iterator[np.ndarray]:
+    def encode_all(self, batches: Iterable[RaggedTokens]) -> Iterator[np.ndarray]:
         self.together += 1
-        ahead: list[TokenBatch] = []
+        ahead: list[RaggedTokens] = []
         for batch in batches:
             ahead.append(batch)
             if len(ahead) > 2:
@@ -37,23 +41,22 @@ class EchoEngine:
         yield from map(self._vectors, ahead)
 
     @staticmethod
-    def _vectors(batch: TokenBatch) -> np.ndarray:
-        lengths = batch.attention_mask.sum(axis=1)
-        return np.stack([lengths, batch.input_ids[:, 1]], axis=1).astype(np.float32)
+    def _vectors(tokens: RaggedTokens) -> np.ndarray:
+        second = tokens.ids[tokens.offsets[:-1] + 1]
+        return np.stack([tokens.lengths, second], axis=1).astype(np.float32)
 
 
 @pytest.fixture
 def encoder(tiny_model: Path) -> WindowEncoder:
     """Windows over an engine that echoes."""
-    shapes = ShapePolicy(token_budget=64, shortest=8, longest=64, streams=2)
-    return WindowEncoder(TextTokenizer(tiny_model, 64), EchoEngine(), shapes, 0, 2)  # type: ignore[arg-type]
+    return WindowEncoder(TextTokenizer(tiny_model, 64), EchoEngine(), dimension=2)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of seven texts or a hundred characters."""
-    monkeypatch.setattr(windows, "_MOST_TEXTS", 7)
-    monkeypatch.setattr(windows, "_MOST_CHARACTERS", 100)
+    monkeypatch.setattr(streaming, "_MOST_TEXTS", 7)
+    monkeypatch.setattr(streaming, "_MOST_CHARACTERS", 100)
 
 
 def ignore(_: int) -> None:
@@ -66,8 +69,8 @@ def texts_of(count: int) -> list[str]:
 
 
 def expected(encoder: WindowEncoder, texts: list[str]) -> np.ndarray:
-    ids = encoder.tokenizer(texts).token_ids
-    return np.array([[len(one), one[1]] for one in ids], dtype=np.float32)
+    tokens, _ = encoder.tokenizer(texts)
+    return np.array([[len(ids), ids[1]] for ids in tokens.texts()], dtype=np.float32)
 
 
 @pytest.mark.usefixtures("small_windows")
