@@ -42,10 +42,12 @@ def pad(tokens: RaggedTokens, length: int, pad_token_id: int) -> PaddedBatch:
     :param tokens: of texts, none longer than ``length``.
     :return: a batch of shape (texts, length).
     """
-    is_token = np.arange(length) < tokens.lengths[:, None]
-    input_ids = np.full(is_token.shape, pad_token_id, dtype=np.int64)
-    input_ids[is_token] = tokens.ids
-    return PaddedBatch(input_ids, is_token.astype(np.int64))
+    input_ids = np.full((len(tokens), length), pad_token_id, dtype=np.int64)
+    attention_mask = np.zeros_like(input_ids)
+    for row, ids in enumerate(tokens.texts()):
+        input_ids[row, : len(ids)] = ids
+        attention_mask[row, : len(ids)] = 1
+    return PaddedBatch(input_ids, attention_mask)
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,9 @@ class ShapePolicy:
         :param limit: texts per batch at the most.
         :return: the positions of the texts of each batch; every text is in one.
         """
+        if len(lengths) == 1:
+            yield np.zeros(1, dtype=np.intp)
+            return
         limit = min(limit, -(-len(lengths) // self.streams))
         order = np.argsort(-lengths, kind="stable")
         start = 0

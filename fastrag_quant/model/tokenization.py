@@ -31,6 +31,8 @@ class RaggedTokens:
     @classmethod
     def of(cls, texts: Sequence[Sequence[int] | np.ndarray]) -> RaggedTokens:
         """Join the token ids of texts."""
+        if len(texts) == 1:  # a query, which is waited for
+            return cls(np.array(texts[0], dtype=np.int32), np.array([0, len(texts[0])], dtype=np.int32))
         offsets = np.zeros(len(texts) + 1, dtype=np.int32)
         np.cumsum([len(ids) for ids in texts], out=offsets[1:])
         return cls(np.fromiter(chain.from_iterable(texts), dtype=np.int32, count=int(offsets[-1])), offsets)
@@ -42,7 +44,7 @@ class RaggedTokens:
     @property
     def lengths(self) -> np.ndarray:
         """Tokens per text, shape (texts,)."""
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
 
     def texts(self) -> list[np.ndarray]:
         """Return the token ids of each text."""
@@ -53,6 +55,8 @@ class RaggedTokens:
 
         :param texts: positions, at least one, shape (texts,).
         """
+        if len(self) == len(texts) == 1:
+            return self
         offsets = np.zeros(len(texts) + 1, dtype=np.int32)
         np.cumsum(self.lengths[texts], out=offsets[1:])
         return RaggedTokens(
