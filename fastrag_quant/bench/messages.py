@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 
 
-def log_each_message_once() -> None:
-    """Let each kind of message pass once in this process, whatever its figures."""
+def log_each_message_once() -> ExitStack:
+    """Let each kind of message pass once, whatever its figures, until what is returned is closed."""
+    undo = ExitStack()
     for handler in logging.getLogger().handlers or filter(None, [logging.lastResort]):
-        handler.addFilter(_EachMessageOnce())
+        once = _EachMessageOnce()
+        handler.addFilter(once)
+        undo.callback(handler.removeFilter, once)
+    return undo
 
 
 class _EachMessageOnce(logging.Filter):

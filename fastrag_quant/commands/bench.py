@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def run_in_its_place(options: argparse.Namespace) -> str:
         relaunch(placement_of(options), "fastrag_quant.commands.bench", given)
-        log_each_message_once()
-        result: str = command.run(options)
-        return result
+        with log_each_message_once():
+            result: str = command.run(options)
+            return result
 
     return run_command(parser, options, run_in_its_place, getattr(command, "INTERRUPTED", "nothing was written"))
 

@@ -36,9 +36,18 @@ class EmbedderParameters(Serializable):
     """What a component that embeds is told of its model.
 
     :param model: a quantized model directory, or the hub name of a published int8 model.
+    :param engine: "auto", "openvino", "ipex", or "torch" for an fp32 model as it is.
+    :param pooling: "cls" or "mean"; None reads it from the model.
+    :param max_seq_len: tokens per text at the most; None is the model's own limit.
     :param normalize_embeddings: whether vectors have length one; None is what the model says.
-
-    The other parameters are those of :class:`fastrag_quant.QuantizedEmbedder`.
+    :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
+    :param pad_to_max: pad every text to max_seq_len.
+    :param threads: cores to use; None is all usable ones.
+    :param pin_threads: bind the inference threads, and no others, to a core each.
+    :param dtype: "int8", or "float32" or "bfloat16" for fp32 weights; None is what the engine is for.
+    :param revision: branch, tag or commit of a hub model.
+    :param token: access token of the hub.
+    :param local_files_only: use the hub's local cache alone.
     """
 
     # Single texts, for which a user waits: their shapes are compiled when the model is loaded.

@@ -22,13 +22,22 @@ class EmbedderQuantizer(Serializable):
     """Calibrates on the documents of an indexing pipeline and writes a model directory.
 
     :param model: the fp32 embedder, a directory or hub name.
+    :param output_path: the model directory to write.
     :param sample_size: documents to calibrate on at the most; up to 200 others verify.
+    :param engine: which engine to quantize for; "all" is every installed one.
+    :param min_cosine: smallest mean cosine of int8 to fp32 that passes.
+    :param pooling: "cls" or "mean"; needed only where the model's files do not say.
+    :param max_seq_len: tokens per text at the most; None is the model's own limit.
     :param query_prefix: the model's query prompt; None is its own.
     :param document_prefix: the model's document prompt; None is its own.
+    :param seed: of the sample.
+    :param overwrite: replace an output directory that this package wrote.
+    :param progress_bar: whether to show calibration's progress.
     :param meta_fields_to_embed: meta fields in front of the content, as the embedder embeds them.
     :param embedding_separator: between these and the content.
-
-    The other parameters are those of :func:`fastrag_quant.quantize`.
+    :param revision: branch, tag or commit of a hub model.
+    :param token: access token of the hub.
+    :param local_files_only: use the hub's local cache alone.
     """
 
     model: str

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 
 import pytest
+
+from fastrag_quant.bench.messages import log_each_message_once
 
 CODE = """
 import logging
@@ -28,3 +31,14 @@ def test_each_kind_of_message_passes_once(configure: str):
     )
 
     assert process.stderr.splitlines() == ["1 texts were cut", "something else"]
+
+
+def test_messages_pass_again_once_the_command_is_over(caplog: pytest.LogCaptureFixture):
+    logger = logging.getLogger("fastrag_quant.embedder")
+    with log_each_message_once():
+        logger.warning("said twice")
+        logger.warning("said twice")
+
+    logger.warning("said twice")
+
+    assert [record.message for record in caplog.records] == ["said twice", "said twice"]
