@@ -63,7 +63,12 @@ def imported_by(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("fastrag_quant", "fastrag_quant.embedder", "fastrag_quant.quantization.quantizer", "fastrag_quant.commands.quantize"),
+        *(
+            "fastrag_quant",
+            "fastrag_quant.embedder",
+            "fastrag_quant.quantization.quantizer",
+            "fastrag_quant.commands.quantize",
+        ),
         *("fastrag_quant.engines.ipex", "fastrag_quant.engines.torch", "fastrag_quant.pipelines"),
     ],
 )

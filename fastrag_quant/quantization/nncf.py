@@ -6,22 +6,21 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from fastrag_quant.engines.padded import PaddedBatch, pad
 from fastrag_quant.engines.openvino import IR_NAME, PRECISION_KEY, graph_settings
+from fastrag_quant.engines.padded import PaddedBatch, pad
 from fastrag_quant.engines.torch_encoder import load_encoder, pooled
 from fastrag_quant.errors import ModelError
 from fastrag_quant.host.noise import import_quietly, quiet_logs, without_telemetry
-from fastrag_quant.quantization.inference_precision import choose_inference_precision
-from fastrag_quant.quantization.job import QuantizationJob
 from fastrag_quant.host.random_state import unchanged_random_state
 from fastrag_quant.model.settings import EmbedderSettings
 from fastrag_quant.model.tokenization import RaggedTokens
+from fastrag_quant.quantization.inference_precision import choose_inference_precision
+from fastrag_quant.quantization.job import QuantizationJob
 
 if TYPE_CHECKING:
     import openvino
