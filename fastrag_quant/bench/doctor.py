@@ -12,7 +12,8 @@ from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.engines.choice import choose_engine
 from fastrag_quant.errors import FastragQuantError, ModelError
-from fastrag_quant.host.cpu import ISA_FLAGS, cpu_model, isa, usable_cores
+from fastrag_quant.host.cgroups import cpu_quota
+from fastrag_quant.host.cpu import ISA_FLAGS, affinity_cores, cpu_model, isa, usable_cores
 from fastrag_quant.host.extras import is_installed, missing_distributions
 from fastrag_quant.host.memory import ALLOCATORS, current_allocator, numa_nodes
 from fastrag_quant.model.manifest import EngineRecord, Manifest
@@ -29,7 +30,7 @@ def describe_machine() -> list[tuple[str, str]]:
         ("CPU", cpu_model()),
         ("ISA", " ".join(flags) or "none of those that speed int8 up"),
         ("ISA missing", " ".join(flag for flag in ISA_FLAGS if flag not in flags) or "none"),
-        ("cores", f"{usable_cores()} usable of {os.cpu_count()}"),
+        ("cores", _cores()),
         ("NUMA nodes", ", ".join(map(str, nodes)) or "unknown"),
         ("threads", f"{usable_cores()} by default{''.join(f', {variable}' for variable in variables)}"),
         ("allocator", f"{current_allocator()}; {_other_allocators()}"),
@@ -68,6 +69,12 @@ def describe_model(model: str) -> list[tuple[str, str]]:
         auto,
         ("files", _files(directory, manifest)),
     ]
+
+
+def _cores() -> str:
+    quota = cpu_quota()
+    limit = "no quota of a control group" if quota is None else f"a quota of {quota:g}"
+    return f"{usable_cores()} usable of {os.cpu_count()}: {affinity_cores()} by affinity, {limit}"
 
 
 def _auto(config: EmbedderConfig, directory: Path, manifest: Manifest | None) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from functools import lru_cache
 from pathlib import Path
+
+from fastrag_quant.host.cgroups import cpu_quota
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -38,6 +41,15 @@ def isa() -> list[str]:
 
 
 def usable_cores() -> int:
+    """Return how many CPUs this process may keep busy: by its affinity and by the quota of its control groups.
+
+    Part of a CPU counts as one. It is read anew each time, because quotas change while a process runs.
+    """
+    cores, quota = affinity_cores(), cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def affinity_cores() -> int:
     """Return how many CPUs this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
