@@ -1,14 +1,16 @@
 """EmbedderQuantizer: a Haystack 1 node that quantizes an embedder on a pipeline's own documents."""
 
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from haystack.nodes.base import BaseComponent
 from haystack.schema import Document
 
 from fastrag_quant.arguments import check_documents, check_list
-from fastrag_quant.config import DEFAULTS
+from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import texts_of
+from fastrag_quant.nodes.parameters import plain_parameters
 from fastrag_quant.quantization.quantizer import quantize
 
 
@@ -17,6 +19,7 @@ class EmbedderQuantizer(BaseComponent):
 
     outgoing_edges = 1
 
+    @plain_parameters
     def __init__(
         self,
         model_name_or_path: str,
@@ -43,11 +46,13 @@ class EmbedderQuantizer(BaseComponent):
         :param embed_meta_fields: meta fields in front of the content, as the retriever embeds them.
         :param model_version: branch, tag or commit of a hub model.
         :param use_auth_token: access token of the hub.
+        :raises InputError: for a parameter of another type.
         """
         super().__init__()
         self.embed_meta_fields = embed_meta_fields
-        self._model = model_name_or_path
-        self._output_path = output_path
+        # Relative paths are those of now, wherever the process is when documents come.
+        self._model = EmbedderConfig(model_name_or_path).model
+        self._output_path = Path(output_path).expanduser().absolute()
         self._arguments: Dict[str, Any] = {
             "sample_size": sample_size,
             "engine": engine,

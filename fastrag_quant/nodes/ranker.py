@@ -10,6 +10,7 @@ from fastrag_quant.arguments import check_documents, check_list, check_whole_num
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import texts_of, with_score
+from fastrag_quant.nodes.parameters import of_a_call, plain_parameters
 from fastrag_quant.shared import SharedEmbedder
 from fastrag_quant.vectors.ranking import Ranking
 
@@ -23,6 +24,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
     documents stay as they are.
     """
 
+    @plain_parameters
     def __init__(
         self,
         model_name_or_path: str,
@@ -59,15 +61,17 @@ class QuantizedBiEncoderRanker(BaseRanker):
         :param score_threshold: drop documents whose score, scaled or not, is below it.
         :param use_stored_embeddings: take the embedding that a document carries, where it has the
             model's dimension, instead of embedding its text. For documents that a retriever with
-            the same model and prompts embedded in float32, from a store with return_embedding.
+            the same model and prompts embedded in float32, from a store with return_embedding. Texts
+            whose embedding is in another precision or no vector at all are embedded, with a warning.
 
         The other parameters are those of :class:`fastrag_quant.QuantizedEmbedder`, whose revision and token are
         called model_version and use_auth_token here, as in Haystack 1.
 
-        :raises InputError: for a parameter that no model could satisfy.
+        :raises InputError: for a parameter of another type, and for one that no model could satisfy.
         """
         super().__init__()
         check_whole_number(top_k, f"{type(self).__name__}: top_k")
+        check_whole_number(batch_size, f"{type(self).__name__}: batch_size")
         self.top_k = top_k
         self.batch_size = batch_size
         self.scale_score = scale_score
@@ -167,19 +171,20 @@ class QuantizedBiEncoderRanker(BaseRanker):
         top_k: Optional[int],
         batch_size: Optional[int],
     ) -> List[List[Document]]:
-        top_k = self.top_k if top_k is None else top_k
-        check_whole_number(top_k, f"{type(self).__name__}: top_k")
+        asked = of_a_call(self, top_k=top_k, batch_size=batch_size)
+        check_whole_number(asked["top_k"], f"{type(self).__name__}: top_k")
+        check_whole_number(asked["batch_size"], f"{type(self).__name__}: batch_size")
         for documents in lists:
             check_documents(documents, Document, type(self).__name__)
         if not any(lists):
             return [[] for _ in lists]
         ranking = Ranking(
             partial(texts_of, embed_meta_fields=self.embed_meta_fields),
-            top_k,
+            asked["top_k"],
             self.scale_score,
             self.score_threshold,
             self.use_stored_embeddings,
-            batch_size or self.batch_size,
+            asked["batch_size"],
             self.progress_bar,
         )
         ranked = ranking.rank(self._shared.embedder, queries, lists)

@@ -12,6 +12,7 @@ from fastrag_quant.arguments import check_documents, check_list, check_whole_num
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import texts_of, with_embedding, with_score
+from fastrag_quant.nodes.parameters import of_a_call, plain_parameters
 from fastrag_quant.shared import SharedEmbedder
 from fastrag_quant.vectors.ranking import without_repetitions
 
@@ -25,6 +26,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
     loaded when it is first used. Scores are those of the store.
     """
 
+    @plain_parameters
     def __init__(
         self,
         embedding_model: str,
@@ -65,10 +67,11 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         The other parameters are those of :class:`fastrag_quant.QuantizedEmbedder`, whose pooling, revision and token
         are called pooling_strategy, model_version and use_auth_token here, as in Haystack 1.
 
-        :raises InputError: for a parameter that no model could satisfy.
+        :raises InputError: for a parameter of another type, and for one that no model could satisfy.
         """
         super().__init__()
         check_whole_number(top_k, f"{type(self).__name__}: top_k")
+        check_whole_number(batch_size, f"{type(self).__name__}: batch_size")
         self.document_store = document_store
         self.batch_size = batch_size
         self.top_k = top_k
@@ -202,7 +205,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
     def _embed_for(self, store: BaseDocumentStore, queries: List[str], batch_size: Optional[int] = None) -> np.ndarray:
         self._check_dimension(store)
         self._warn_of_dot_product(store)
-        return self._embedded_queries(queries, batch_size or self.batch_size)
+        return self._embedded_queries(queries, of_a_call(self, batch_size=batch_size)["batch_size"])
 
     def _embedded_queries(self, queries: List[str], batch_size: int) -> np.ndarray:
         return _for_stores(self._shared.embedder.embed_queries(queries, batch_size, self._shows_progress(queries)))
@@ -216,15 +219,10 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         headers: Optional[Dict[str, str]],
         scale_score: Optional[bool],
     ) -> Dict[str, Any]:
-        top_k = self.top_k if top_k is None else top_k
-        check_whole_number(top_k, f"{type(self).__name__}: top_k")
-        return {
-            "filters": filters,
-            "top_k": top_k,
-            "index": store.index if index is None else index,
-            "headers": headers,
-            "scale_score": self.scale_score if scale_score is None else scale_score,
-        }
+        asked = of_a_call(self, top_k=top_k, scale_score=scale_score)
+        check_whole_number(asked["top_k"], f"{type(self).__name__}: top_k")
+        index = store.index if index is None else index
+        return {"filters": filters, "index": index, "headers": headers, **asked}
 
     def _store(self, document_store: Optional[BaseDocumentStore]) -> BaseDocumentStore:
         store = self.document_store if document_store is None else document_store
