@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -12,6 +13,8 @@ from fastrag_quant.vectors.output import unit
 
 if TYPE_CHECKING:
     from fastrag_quant.embedder import QuantizedEmbedder
+
+logger = logging.getLogger(__name__)
 
 
 class Rankable(Protocol):
@@ -32,7 +35,8 @@ class Ranking(Generic[D]):
     :param top_k: documents per query at the most.
     :param scale_score: map the cosine to (cosine + 1) / 2.
     :param score_threshold: the smallest score, scaled or not, that stays.
-    :param use_stored_embeddings: take the embedding that a document carries, where it has the model's dimension.
+    :param use_stored_embeddings: take the embedding that a document carries, where it is one of the model's
+        dimension in float32; other ones are told of in a warning, and their texts embedded.
     :param batch_size: texts per batch at the most.
     :param progress_bar: show one while more than one batch is embedded.
     :param query_prompt: prefix in place of the embedder's own.
@@ -76,16 +80,28 @@ class Ranking(Generic[D]):
 
     def _vectors(self, embedder: QuantizedEmbedder, documents: list[D]) -> np.ndarray:
         """Return a vector of length one per document, shape (documents, dimension)."""
-        vectors = np.empty((len(documents), embedder.dimension), dtype=np.float32)
-        missing = []
-        for row, document in enumerate(documents):
-            if self.use_stored_embeddings and np.shape(document.embedding) == (embedder.dimension,):
-                vectors[row] = document.embedding
-            else:
-                missing.append(row)
+        vectors = np.full((len(documents), embedder.dimension), np.nan, dtype=np.float32)
+        if self.use_stored_embeddings:
+            for row, document in enumerate(documents):
+                if (stored := _numbers(document.embedding)) is not None and stored.shape == vectors[row].shape:
+                    vectors[row] = stored
+        missing = [int(row) for row in np.flatnonzero(~_have_cosines(vectors))]
         if missing:
-            vectors[missing] = self._embed(embedder, self.texts_of([documents[row] for row in missing]))
+            without = [documents[row] for row in missing]
+            self._warn_of_unfit(without, embedder.dimension)
+            vectors[missing] = self._embed(embedder, self.texts_of(without))
         return unit(vectors)
+
+    def _warn_of_unfit(self, documents: list[D], dimension: int) -> None:
+        unfit = [document for document in documents if document.embedding is not None]
+        if self.use_stored_embeddings and unfit:
+            logger.warning(
+                "%d stored embeddings are not %d finite float32 numbers, the first that of document %s: "
+                "their texts are embedded instead.",
+                len(unfit),
+                dimension,
+                unfit[0].id,
+            )
 
     def _embed(self, embedder: QuantizedEmbedder, texts: list[str]) -> np.ndarray:
         """Embed texts, equal ones once."""
@@ -101,3 +117,20 @@ def without_repetitions(documents: Iterable[D]) -> list[D]:
     for document in documents:
         first.setdefault(document.id, document)
     return list(first.values())
+
+
+def _numbers(embedding: Any) -> np.ndarray | None:
+    """Return an embedding as float32, None where it is not an array or list of numbers."""
+    try:
+        array = np.asarray(embedding)
+    except ValueError:  # rows of several lengths
+        return None
+    with np.errstate(over="ignore"):  # to infinity, which is not taken
+        return array.astype(np.float32) if array.dtype.kind in "fiu" else None
+
+
+def _have_cosines(vectors: np.ndarray) -> np.ndarray:
+    """Return which rows are finite and not of whole numbers beyond one, as vectors in int8 and uint8 are."""
+    quantized = (vectors == np.rint(vectors)).all(axis=1) & (np.abs(vectors) > 1).any(axis=1)
+    good: np.ndarray = np.isfinite(vectors).all(axis=1) & ~quantized
+    return good

@@ -134,7 +134,7 @@ def test_prompts_take_the_place_of_the_embedders(compass: Compass):
 @pytest.mark.parametrize("use", [True, False])
 def test_stored_embeddings_are_used_where_they_fit_and_are_wanted(compass: Compass, use: bool):
     stored = [
-        Document("fits", "90", np.array([5.0, 0.0])),
+        Document("fits", "90", np.array([5.5, 0.0])),
         Document("is a list", "90", [0.5, 0.0]),
         Document("has another dimension", "60", np.ones(3)),
         Document("has none", "30"),
@@ -150,14 +150,52 @@ def test_stored_embeddings_are_used_where_they_fit_and_are_wanted(compass: Compa
         assert [name for name, _ in best] == ["has none", "has another dimension", "fits", "is a list"]
 
 
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        [float("nan"), 0.0],
+        [float("inf"), 0.0],
+        [1e300, 0.0],
+        np.array([100, 0], dtype=np.int8),
+        np.array([200, 7], dtype=np.uint8),
+        np.array([100, 0], dtype=np.float32),  # int8 as stores of float32 keep it
+        [100, 0],
+        ["0.5", "0.0"],
+        [[0.5], [0.5, 0.0]],
+        [[0.5, 0.0]],
+        [None, 0.5],
+        "0.5",
+    ],
+    ids=str,
+)
+def test_a_stored_embedding_that_is_none_is_told_of_and_its_text_embedded(
+    unfit: Any, compass: Compass, caplog: pytest.LogCaptureFixture
+):
+    stored = [Document("good", "180", [0.0, 1.5]), Document("bad", "60", unfit), Document("none", "180")]
+
+    (best,) = ranked(compass, ["0"], stored, use_stored_embeddings=True)
+
+    assert best == [(name, pytest.approx(score, abs=1e-6)) for name, score in (("bad", 0.5), ("good", 0), ("none", -1))]
+    assert caplog.messages == [
+        "1 stored embeddings are not 2 finite float32 numbers, the first that of document bad: "
+        "their texts are embedded instead."
+    ]
+
+
+def test_what_is_not_wanted_is_not_told_of(compass: Compass, caplog: pytest.LogCaptureFixture):
+    ranked(compass, ["0"], [Document("bad", "60", [float("nan"), 0.0])])
+
+    assert caplog.messages == []
+
+
 def test_documents_stay_as_they_are(compass: Compass):
-    embedding = np.array([3.0, 4.0], dtype=np.float32)
+    embedding = np.array([1.5, 2.0], dtype=np.float32)
     document = Document("a", "0", embedding)
 
     ranked(compass, ["0"], [document], use_stored_embeddings=True)
 
     assert document.embedding is embedding
-    assert embedding.tolist() == [3, 4]
+    assert embedding.tolist() == [1.5, 2]
 
 
 def test_unit_vectors_have_length_one_and_zero_stays_zero():
