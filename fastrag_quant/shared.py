@@ -31,13 +31,18 @@ class SharedEmbedder:
 
         :raises ModelError: and the other errors of :class:`QuantizedEmbedder`.
         """
-        if self._embedder is None:
+        embedder = self._embedder  # a variable of this call's own: another thread may release it
+        if embedder is None:
             with _loading:
                 embedder = _loaded.get(self.config)
                 if embedder is None:
                     embedder = _loaded[self.config] = QuantizedEmbedder.from_config(self.config)
             self._embedder = embedder
-        return self._embedder
+        return embedder
+
+    def __reduce__(self) -> tuple[type[SharedEmbedder], tuple[EmbedderConfig]]:
+        """Copy and pickle the configuration alone, a hub token among it: a copy loads its model where it is used."""
+        return type(self), (self.config,)
 
     def release(self) -> None:
         """Let go of the embedder, whose memory is free once nobody else holds it; the next use loads it again."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,26 +36,12 @@ def _text(document: Document, fields: list[str], separator: str) -> str:
 
 def with_embedding(document: Document, embedding: np.ndarray) -> Document:
     """Return a copy of a document that carries an embedding."""
-    return traced_without_vector(_copied(document, embedding=embedding.tolist()))
+    return _copied(document, embedding=embedding.tolist())
 
 
 def with_score(document: Document, score: float) -> Document:
     """Return a copy of a document that carries a score."""
-    return traced_without_vector(_copied(document, score=score))
-
-
-def traced_without_vector(document: Document) -> Document:
-    """Make Haystack's content tracing show the size of a document's vector instead of all its numbers.
-
-    The name of the hook is Haystack's, whose own images and files use it.
-    """
-    if document.embedding is not None:
-        document._to_trace_dict = partial(_trace_dict, document)
-    return document
-
-
-def _trace_dict(document: Document) -> dict[str, Any]:
-    return {**document.to_dict(), "embedding": f"vector of {len(document.embedding)} numbers"}
+    return _copied(document, score=score)
 
 
 def _copied(document: Document, **changes: Any) -> Document:

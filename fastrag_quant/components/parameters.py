@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, ClassVar, Self
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from functools import cache
+from typing import Any, ClassVar, Self, get_type_hints
 
 from haystack import default_from_dict, default_to_dict
 from haystack.utils import Secret
 
+from fastrag_quant.arguments import check_whole_number, read_parameters
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.errors import InputTypeError
 from fastrag_quant.shared import SharedEmbedder
 
 # The variables that Haystack's own components for the hub read.
@@ -19,6 +22,28 @@ HUB_TOKEN: Secret | None = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], str
 
 class Serializable:
     """A dataclass whose fields are its constructor's parameters, which Haystack writes to YAML and reads back."""
+
+    token: Secret | None
+
+    def __post_init__(self) -> None:
+        """Read text where a parameter takes a truth value, a number or a list, as the nodes of Haystack 1 do.
+
+        :raises InputError: naming the component and the parameter that cannot be read.
+        :raises InputTypeError: for a token in clear text, which would be written to YAML.
+        """
+        if not isinstance(self.token, Secret | None):
+            msg = (
+                f"{type(self).__name__}: token must be a Secret, such as Secret.from_env_var('HF_TOKEN'), "
+                f"not {type(self.token).__name__}."
+            )
+            raise InputTypeError(msg)
+        vars(self).update(self._read(**{field.name: getattr(self, field.name) for field in fields(self)}))  # type: ignore[arg-type]
+        for name in ("top_k", "batch_size"):
+            if hasattr(self, name):
+                check_whole_number(getattr(self, name), f"{type(self).__name__}: {name}")
+
+    def _read(self, **given: Any) -> dict[str, Any]:
+        return read_parameters(given, _types_of(type(self)), type(self).__name__)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the component's type and all its parameters, tokens by the name of their variable."""
@@ -29,6 +54,11 @@ class Serializable:
         """Make a component from what :meth:`to_dict` returned, which stays as it is."""
         component: Self = default_from_dict(cls, deepcopy(data))  # Haystack's own write to theirs
         return component
+
+
+@cache
+def _types_of(component: type) -> dict[str, Any]:
+    return get_type_hints(component)
 
 
 @dataclass(eq=False, repr=False)
@@ -73,8 +103,12 @@ class EmbedderParameters(Serializable):
 
         :raises InputError: for a parameter that no model could satisfy.
         """
-        self.model = str(self.model)
+        Serializable.__post_init__(self)
         self._shared = SharedEmbedder(self._config(token=None))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy starts from: the parameters, with the token as a Secret, and no loaded model."""
+        return {**vars(self), "_shared": self._sharing(token=None)}
 
     def warm_up(self) -> None:
         """Load the model, once however many components of these parameters there are.
@@ -90,10 +124,13 @@ class EmbedderParameters(Serializable):
     def _loaded(self) -> QuantizedEmbedder:
         if not self._shared.is_loaded:
             # A token is asked for when it is needed: it may not be set where a pipeline is only written down.
-            self._shared = SharedEmbedder(self._config(self.token.resolve_value() if self.token else None))
+            self._shared = self._sharing(self.token.resolve_value() if self.token else None)
             if self._embeds_queries:
                 self._shared.embedder.warm_up()
         return self._shared.embedder
+
+    def _sharing(self, token: str | None) -> SharedEmbedder:
+        return SharedEmbedder(replace(self._shared.config, token=token))
 
     def _config(self, token: str | None) -> EmbedderConfig:
         # Without prompts, which are given per call, so that components of different prefixes share a model.

@@ -59,11 +59,6 @@ class EmbedderQuantizer(Serializable):
     token: Secret | None = HUB_TOKEN
     local_files_only: bool = False
 
-    def __post_init__(self) -> None:
-        """Make strings of paths, which YAML does not know."""
-        self.model = str(self.model)
-        self.output_path = str(self.output_path)
-
     @component.output_types(model=str, fidelity=dict[str, dict[str, float]])
     def run(self, documents: list[Document]) -> dict[str, Any]:
         """Quantize the model on these documents.

@@ -40,7 +40,8 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
     :param score_threshold: drop documents whose score, scaled or not, is below it.
     :param use_stored_embeddings: take the embedding that a document carries, where it has the model's
         dimension, instead of embedding its text. For documents that were embedded with the same model
-        and prefix in float32, from a retriever with return_embedding.
+        and prefix in float32, from a retriever with return_embedding. Texts whose embedding is in
+        another precision or no vector at all are embedded, with a warning.
 
     The other parameters are those of :class:`EmbedderParameters`.
     """
@@ -57,14 +58,6 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
     scale_score: bool = DEFAULTS.scale_score
     score_threshold: float | None = None
     use_stored_embeddings: bool = False
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without the model.
-
-        :raises InputError: for a parameter that no model could satisfy.
-        """
-        EmbedderParameters.__post_init__(self)
-        check_whole_number(self.top_k, "QuantizedBiEncoderRanker: top_k")
 
     @component.output_types(documents=list[Document])
     def run(
@@ -90,6 +83,12 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
             msg = f"QuantizedBiEncoderRanker expects a string as the query, not {type(query).__name__}."
             raise InputTypeError(msg)
         check_documents(documents, Document, "QuantizedBiEncoderRanker")
+        asked = self._read(
+            top_k=self.top_k if top_k is None else top_k,
+            scale_score=self.scale_score if scale_score is None else scale_score,
+            score_threshold=self.score_threshold if score_threshold is None else score_threshold,
+        )
+        check_whole_number(asked["top_k"], "QuantizedBiEncoderRanker: top_k")
         ranking = Ranking(
             partial(
                 texts_of,
@@ -97,16 +96,13 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
                 embedding_separator=self.embedding_separator,
                 suffix=self.document_suffix,
             ),
-            self.top_k if top_k is None else top_k,
-            self.scale_score if scale_score is None else scale_score,
-            self.score_threshold if score_threshold is None else score_threshold,
-            self.use_stored_embeddings,
-            self.batch_size,
-            self.progress_bar,
-            self.query_prefix,
-            self.document_prefix,
+            **asked,
+            use_stored_embeddings=self.use_stored_embeddings,
+            batch_size=self.batch_size,
+            progress_bar=self.progress_bar,
+            query_prompt=self.query_prefix,
+            document_prompt=self.document_prefix,
         )
-        check_whole_number(ranking.top_k, "QuantizedBiEncoderRanker: top_k")
         if not documents:
             return {"documents": []}
         [ranked] = ranking.rank(self._loaded(), [query + self.query_suffix], [documents])

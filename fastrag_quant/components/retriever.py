@@ -10,7 +10,7 @@ from typing import Any
 from haystack import Document, component
 from haystack.core.serialization import component_to_dict
 
-from fastrag_quant.components.documents import traced_without_vector
+from fastrag_quant.arguments import check_whole_number, read_parameters
 from fastrag_quant.components.parameters import EmbeddingParameters
 from fastrag_quant.errors import InputTypeError
 
@@ -80,22 +80,30 @@ class QuantizedBiEncoderRetriever(EmbeddingParameters):
         :param top_k: documents at the most; None is the retriever's.
         :return: ``documents``, best first.
         :raises InputTypeError: for anything but a string.
+        :raises InputError: for top_k below 1.
         """
-        embedding = self._embed(query)
-        found = self.retriever.run(query_embedding=embedding, filters=filters, top_k=top_k)
-        return {"documents": [traced_without_vector(document) for document in found["documents"]]}
+        arguments = self._arguments(filters, top_k)
+        found = self.retriever.run(query_embedding=self._embed(query), **arguments)
+        return {"documents": found["documents"]}
 
     @component.output_types(documents=list[Document])
     async def run_async(
         self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
     ) -> dict[str, Any]:
         """Return the documents nearest to a query, while the event loop goes on; see :meth:`run`."""
-        arguments = {"query_embedding": await asyncio.to_thread(self._embed, query), "filters": filters, "top_k": top_k}
+        arguments = self._arguments(filters, top_k)
+        arguments["query_embedding"] = await asyncio.to_thread(self._embed, query)
         if hasattr(self.retriever, "run_async"):
             found = await self.retriever.run_async(**arguments)
         else:
             found = await asyncio.to_thread(self.retriever.run, **arguments)
-        return {"documents": [traced_without_vector(document) for document in found["documents"]]}
+        return {"documents": found["documents"]}
+
+    def _arguments(self, filters: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
+        name = type(self).__name__
+        asked = read_parameters({"top_k": top_k}, {"top_k": int | None}, name)
+        check_whole_number(asked["top_k"], f"{name}: top_k", none="the retriever's")
+        return {"filters": filters, **asked}
 
     def _embed(self, query: str) -> list[float]:
         if not isinstance(query, str):
