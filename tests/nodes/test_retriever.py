@@ -239,9 +239,9 @@ class TestLoading:
         assert {rows for rows, _ in shapes} == {1}
         assert max(length for _, length in shapes) == 16
 
-    @pytest.mark.parametrize("top_k", [0, -1, 2.5, "3", True])
+    @pytest.mark.parametrize("top_k", [0, -1, "0", 2.5, "2.5", True])
     def test_the_constructor_refuses_a_top_k_that_returns_nothing(self, top_k):
-        with pytest.raises(InputError, match="QuantizedBiEncoderRetriever: top_k must be a whole number of at least 1"):
+        with pytest.raises(InputError, match="QuantizedBiEncoderRetriever: top_k must be a whole number"):
             QuantizedBiEncoderRetriever("any", top_k=top_k)
 
     @pytest.mark.parametrize(
