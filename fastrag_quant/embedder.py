@@ -15,17 +15,19 @@ from fastrag_quant.arguments import check_whole_number
 from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
 from fastrag_quant.engines import Engine, EngineKind
 from fastrag_quant.engines.choice import choose_engine
-from fastrag_quant.errors import ModelError
+from fastrag_quant.errors import InputError, ModelError
 from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.model.settings import (
     EmbedderSettings,
     SettingsOverrides,
+    embedding_rows,
     override,
     position_limit,
     settings_from_files,
 )
 from fastrag_quant.model.source import METADATA_PATTERNS
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
+from fastrag_quant.vectors.checks import check_finite, check_ids
 from fastrag_quant.vectors.output import output_form
 from fastrag_quant.vectors.streaming import WindowEncoder
 
@@ -137,6 +139,8 @@ class QuantizedEmbedder:
             ranges=manifest.ranges if manifest else None,
         )
         self._tokenizer = TextTokenizer(directory, self._settings.max_seq_len)
+        self._rows = embedding_rows(directory, source.name)
+        self._tokenizer.check_rows(self._rows, source.name)
         engine_class = kind.load()
         if config.computes_in is Dtype.INT8:
             directory = source.fetch((*METADATA_PATTERNS, *kind.weights))
@@ -172,8 +176,9 @@ class QuantizedEmbedder:
         :param progress_bar: whether to show one, on standard error.
         :param prompt: prefix in place of the embedder's own; None is the embedder's.
         :return: of shape (texts, dimension), float32 unless another precision was chosen, in input
-            order, in memory of its own.
+            order, in memory of its own; zeros for a text of no tokens, which has no direction.
         :raises InputError: for anything but a sequence of strings.
+        :raises ModelError: if the model gives a vector that is not finite.
         """
         prompt = self._settings.query_prompt if prompt is None else prompt
         return self._joined(self._embed(texts, prompt, batch_size, progress_bar))
@@ -192,7 +197,7 @@ class QuantizedEmbedder:
         :param progress_bar: whether to show one, on standard error.
         :param prompt: prefix in place of the embedder's own; None is the embedder's.
         :return: of shape (texts, dimension), float32 unless another precision was chosen, in input
-            order, in memory of its own.
+            order, in memory of its own; zeros for a text of no tokens, which has no direction.
         :raises InputError: for anything but an iterable of strings.
         """
         prompt = self._settings.document_prompt if prompt is None else prompt
@@ -231,9 +236,21 @@ class QuantizedEmbedder:
     def encode(self, tokens: RaggedTokens) -> np.ndarray:
         """Embed token ids as they are, without tokenization: what benchmarks time.
 
-        :return: float32 of shape (texts, dimension).
+        :return: float32 of shape (texts, dimension); zeros for a text of no tokens.
+        :raises InputError: for an id that the model has no embedding for, and for more than max_seq_len tokens.
+        :raises ModelError: if the engine gives a vector that is not finite.
         """
-        return self._engine.encode(tokens)
+        check_ids(tokens, self._rows)
+        lengths, limit = tokens.lengths, self._settings.max_seq_len
+        if (lengths > limit).any():
+            msg = f"Text {lengths.argmax()} has {lengths.max()} tokens, and the limit is {limit} (max_seq_len)."
+            raise InputError(msg)
+        texts = np.flatnonzero(lengths)
+        vectors = np.zeros((len(tokens), self._settings.dimension), dtype=np.float32)
+        if len(texts):
+            vectors[texts] = self._engine.encode(tokens.take(texts))
+            check_finite(vectors[texts], texts)
+        return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return how many tokens embedding these texts runs through the model, padding not counted."""
@@ -263,7 +280,7 @@ class QuantizedEmbedder:
     def _embed(self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool) -> Iterator[np.ndarray]:
         """Yield the vectors of consecutive texts, a window at a time."""
         check_whole_number(batch_size, "batch_size")
-        encoder = WindowEncoder(self._tokenizer, self._engine, self._settings.dimension)
+        encoder = WindowEncoder(self._tokenizer, self._engine, self._settings.dimension, self._rows)
         total = len(texts) if isinstance(texts, Sequence) else None
         count = truncated = 0
         with tqdm(total=total, desc="Embedding", unit=" texts", disable=not progress_bar) as progress:

@@ -150,6 +150,19 @@ def position_limit(directory: Path) -> int:
     return _position_limit(read_json(directory / "config.json"))
 
 
+def embedding_rows(directory: Path, name: str) -> int:
+    """Return how many token ids the model in a directory has an embedding for.
+
+    :param name: the model's, for the message.
+    :raises ModelError: if its config.json does not say.
+    """
+    rows = read_json(directory / "config.json").get("vocab_size")
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+        msg = f"The config.json of {name} does not say how many tokens the model knows (vocab_size): fetch it again."
+        raise ModelError(msg)
+    return rows
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, or an empty one if there is no such file.
 

@@ -82,6 +82,26 @@ class TextTokenizer:
         """How many token ids there are, special ones included."""
         return int(self._tokenizer.get_vocab_size())
 
+    def check_rows(self, rows: int, name: str) -> None:
+        """Raise where texts can have token ids that a model has no embedding for.
+
+        :param rows: of the model's embedding table.
+        :param name: the model's, for the message.
+        :raises ModelError: naming the token and both sizes.
+        """
+        ids = self._tokenizer.get_vocab()
+        # What surrounds a text has ids of its own in tokenizer.json, which need not be those of the vocabulary.
+        special = self._tokenizer.encode("")
+        ids.update(zip(special.tokens, special.ids, strict=True))
+        token, largest = max(ids.items(), key=lambda item: item[1], default=("", -1))
+        if largest >= rows:
+            msg = (
+                f"The tokenizer of {name} gives the token {token!r} the id {largest}, and the model has embeddings for "
+                f"{rows} tokens (vocab_size in config.json): use the tokenizer that the model was trained with, or "
+                "resize the model's embeddings and save it again."
+            )
+            raise ModelError(msg)
+
     def __call__(self, texts: Sequence[str]) -> tuple[RaggedTokens, int]:
         """Cut texts into token ids.
 

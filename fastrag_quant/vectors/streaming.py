@@ -13,6 +13,7 @@ import numpy as np
 from fastrag_quant.engines import Engine
 from fastrag_quant.errors import InputError
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
+from fastrag_quant.vectors.checks import check_finite, check_ids
 
 # A window is what is tokenized and sorted together: enough texts to fill every shape, and few enough
 # characters that the token ids of two windows take some ten megabytes.
@@ -27,11 +28,13 @@ class Window:
     :param vectors: float32 of shape (texts, dimension), in input order.
     :param truncated: how many of the texts were cut.
     :param batches: the positions of the texts of each batch that is not finished.
+    :param start: the position of the first text in the input.
     """
 
     vectors: np.ndarray
     truncated: int
     batches: deque[np.ndarray]
+    start: int
 
 
 @dataclass(frozen=True)
@@ -39,36 +42,57 @@ class WindowEncoder:
     """Runs an engine over texts; one flow of batches crosses the borders of windows, so that no stream idles.
 
     :param dimension: the engine's numbers per vector.
+    :param rows: how many token ids the engine's model has an embedding for.
     """
 
     tokenizer: TextTokenizer
     engine: Engine
     dimension: int
+    rows: int
 
     def encode(
         self, texts: Iterable[str], prompt: str, limit: int, progress: Callable[[int], object]
     ) -> Iterator[Window]:
         """Yield windows in input order, reading texts no further ahead than the engine needs.
 
+        A text of no tokens gets zeros, and no engine sees it.
+
         :param prompt: goes in front of every text.
         :param limit: texts per batch at the most.
-        :param progress: is told how many texts each finished batch held.
-        :raises InputError: for anything but strings, when the iterable gives it.
+        :param progress: is told how many texts each finished batch held, and how many had no tokens.
+        :raises InputError: for anything but strings, when the iterable gives it, and for a token that the model
+            has no embedding for.
+        :raises ModelError: if the engine gives a vector that is not finite.
         """
         started: deque[Window] = deque()
-        encoded = self._encode_batches(self._batches(texts, prompt, limit, started))
+        encoded = self._encode_batches(self._batches(self._tokenized(texts, prompt), limit, started, progress))
         for vectors in encoded:
             window = next(window for window in started if window.batches)
             batch = window.batches.popleft()
+            check_finite(vectors, batch, window.start)
             window.vectors[batch] = vectors
             progress(len(batch))
             while started and not started[0].batches:
                 yield started.popleft()
+        yield from started  # of texts of no tokens
 
-    def _batches(self, texts: Iterable[str], prompt: str, limit: int, started: deque[Window]) -> Iterator[RaggedTokens]:
-        for tokens, truncated in self._tokenized(texts, prompt):
-            batches = deque(self.engine.plan(tokens.lengths, limit))
-            started.append(Window(np.empty((len(tokens), self.dimension), dtype=np.float32), truncated, batches))
+    def _batches(
+        self,
+        tokenized: Iterator[tuple[RaggedTokens, int]],
+        limit: int,
+        started: deque[Window],
+        progress: Callable[[int], object],
+    ) -> Iterator[RaggedTokens]:
+        start = 0
+        for tokens, truncated in tokenized:
+            check_ids(tokens, self.rows, start)
+            texts = np.flatnonzero(tokens.lengths)
+            batches = deque(texts[batch] for batch in self.engine.plan(tokens.lengths[texts], limit))
+            vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
+            started.append(Window(vectors, truncated, batches, start))
+            start += len(tokens)
+            if empty := len(tokens) - len(texts):
+                progress(empty)
             for batch in list(batches):
                 yield tokens.take(batch)
 

@@ -49,7 +49,7 @@ class EchoEngine:
 @pytest.fixture
 def encoder(tiny_model: Path) -> WindowEncoder:
     """Windows over an engine that echoes."""
-    return WindowEncoder(TextTokenizer(tiny_model, 64), EchoEngine(), dimension=2)  # type: ignore[arg-type]
+    return WindowEncoder(TextTokenizer(tiny_model, 64), EchoEngine(), dimension=2, rows=500)  # type: ignore[arg-type]
 
 
 @pytest.fixture
