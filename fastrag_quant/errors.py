@@ -27,7 +27,11 @@ class FidelityError(FastragQuantError):
     """An int8 model whose embeddings are too far from those of the fp32 model."""
 
 
-class OutputExistsError(FastragQuantError, FileExistsError):
+class OutputError(FastragQuantError, OSError):
+    """An output directory that cannot be written."""
+
+
+class OutputExistsError(OutputError, FileExistsError):
     """An output directory that exists and was not to be overwritten."""
 
 

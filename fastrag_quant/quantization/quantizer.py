@@ -26,7 +26,7 @@ from fastrag_quant.model.tokenization import TOKENIZER_NAME
 from fastrag_quant.quantization.calibration import CalibrationTexts, load_calibration
 from fastrag_quant.quantization.fidelity import Fidelity
 from fastrag_quant.quantization.job import QuantizationJob
-from fastrag_quant.quantization.output_directory import check_output, whole_or_not_at_all
+from fastrag_quant.quantization.output_directory import whole_or_not_at_all
 from fastrag_quant.quantization.verification import verify_all
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,9 @@ def quantize(
     :param local_files_only: use the hub's local cache alone.
     :return: the directory, its manifest, fidelity and sizes.
     :raises InputError: for an argument out of range.
-    :raises OutputExistsError: if the output directory exists and may not be overwritten.
+    :raises OutputExistsError: if the output directory exists and may not be overwritten, or another process
+        quantizes to it.
+    :raises OutputError: if the output directory cannot be written.
     :raises CalibrationError: if there are no usable calibration texts.
     :raises ModelError: if the model is missing or cannot be quantized.
     :raises FidelityError: if the int8 vectors are too far from the fp32 ones.
@@ -111,7 +113,6 @@ def quantize(
     kinds = _kinds(engine)
     _check_arguments(sample_size, min_cosine, overwrite)
     output = Path(output_path).expanduser()
-    check_output(output, overwrite)
     fp32 = EmbedderConfig(
         model,
         "torch",
@@ -124,11 +125,11 @@ def quantize(
         local_files_only=local_files_only,
     )
     source = fp32.source
-    metadata = source.fetch()
-    _check_source(source, metadata, kinds)
-    settings = settings_from_files(metadata, source.name, fp32.overrides)
-    texts = load_calibration(calibration, sample_size, seed)
-    with whole_or_not_at_all(output) as directory:
+    with whole_or_not_at_all(output, overwrite) as directory:
+        metadata = source.fetch()
+        _check_source(source, metadata, kinds)
+        settings = settings_from_files(metadata, source.name, fp32.overrides)
+        texts = load_calibration(calibration, sample_size, seed)
         _write_metadata(metadata, directory)
         job = QuantizationJob(source, settings, directory, texts.texts, progress_bar)
         records = {kind.name: _quantize_for(kind, job) for kind in kinds}

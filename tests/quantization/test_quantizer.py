@@ -387,32 +387,6 @@ def test_a_failure_keeps_the_model_that_was_to_be_overwritten(
     assert [path.name for path in old.parent.iterdir()] == [old.name]
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_failure_in_the_very_last_step_keeps_the_old_model_too(
-    tiny_model: Path,
-    old: Path,
-    passages: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    quantize_tiny: Callable,
-):
-    rename, failed = Path.rename, []
-
-    def fail_once(path: Path, target: Path) -> Path:
-        if Path(target) == old and not failed:
-            failed.append(path)
-            msg = "the disk has gone"
-            raise OSError(msg)
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", fail_once)
-
-    with pytest.raises(OSError, match="the disk has gone"):
-        quantize_tiny(tiny_model, old, passages, overwrite=True)
-    assert failed
-    assert (old / "notes.txt").exists()
-    assert [path.name for path in old.parent.iterdir()] == [old.name]
-
-
 # Wrong input
 
 
