@@ -73,7 +73,7 @@ class TextTokenizer:
         :param max_seq_len: tokens per text at the most, special tokens included.
         :raises ModelError: if the directory holds no tokenizer that can be read.
         """
-        self._tokenizer = _load_tokenizer(directory)
+        self._tokenizer = load_tokenizer(directory)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_seq_len)
 
@@ -125,7 +125,11 @@ class TextTokenizer:
         return RaggedTokens.of([encoding.ids for encoding in encodings]), truncated
 
 
-def _load_tokenizer(directory: Path) -> Tokenizer:
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """Load the tokenizer.json of a directory, or make one of the vocabulary of an old one.
+
+    :raises ModelError: if there is neither, or it cannot be read.
+    """
     path = directory / TOKENIZER_NAME
     if not path.is_file():
         return _convert_slow_tokenizer(directory)

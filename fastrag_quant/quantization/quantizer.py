@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,22 +21,14 @@ from fastrag_quant.host.extras import DISTRIBUTIONS_OF_EXTRA, missing_distributi
 from fastrag_quant.model.manifest import EngineRecord, FileRecord, Manifest
 from fastrag_quant.model.settings import read_json, settings_from_files
 from fastrag_quant.model.source import ModelSource
-from fastrag_quant.model.tokenization import TOKENIZER_NAME
 from fastrag_quant.quantization.calibration import CalibrationTexts, load_calibration
 from fastrag_quant.quantization.fidelity import Fidelity
 from fastrag_quant.quantization.job import QuantizationJob
+from fastrag_quant.quantization.metadata import write_metadata
 from fastrag_quant.quantization.output_directory import whole_or_not_at_all
 from fastrag_quant.quantization.verification import verify_all
 
 logger = logging.getLogger(__name__)
-
-_COPIED_FILES = (
-    "config.json",
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "1_Pooling/config.json",
-)
 
 _FP32_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 
@@ -130,7 +121,7 @@ def quantize(
         _check_source(source, metadata, kinds)
         settings = settings_from_files(metadata, source.name, fp32.overrides)
         texts = load_calibration(calibration, sample_size, seed)
-        _write_metadata(metadata, directory)
+        write_metadata(metadata, directory, settings, texts.texts, source.name)
         job = QuantizationJob(source, settings, directory, texts.texts, progress_bar)
         records = {kind.name: _quantize_for(kind, job) for kind in kinds}
         manifest = _manifest(job, texts, seed, records)
@@ -211,24 +202,6 @@ def _quantize_for(kind: EngineKind, job: QuantizationJob) -> EngineRecord:
         isa=isa(),
         fidelity={},
     )
-
-
-def _write_metadata(metadata: Path, directory: Path) -> None:
-    """Copy what transformers and sentence-transformers read, and write the tokenizer as tokenizers reads it."""
-    from transformers import AutoTokenizer
-
-    try:
-        AutoTokenizer.from_pretrained(metadata, use_fast=True).save_pretrained(directory)
-    except (OSError, ValueError) as error:
-        msg = f"transformers cannot load the tokenizer in {metadata}: {error}"
-        raise ModelError(msg) from error
-    if not (directory / TOKENIZER_NAME).is_file():
-        msg = f"The tokenizer in {metadata} has no fast version, which this package needs."
-        raise ModelError(msg)
-    for name in _COPIED_FILES:
-        if (metadata / name).is_file():
-            (directory / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(metadata / name, directory / name)
 
 
 def _manifest(job: QuantizationJob, texts: CalibrationTexts, seed: int, engines: dict[str, EngineRecord]) -> Manifest:
