@@ -15,7 +15,7 @@ from fastrag_quant.arguments import check_whole_number
 from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
 from fastrag_quant.engines import Engine, EngineKind
 from fastrag_quant.engines.choice import choose_engine
-from fastrag_quant.errors import InputError, ModelError
+from fastrag_quant.errors import ClosedError, InputError, ModelError
 from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.model.settings import (
     EmbedderSettings,
@@ -263,7 +263,13 @@ class QuantizedEmbedder:
         return self._tokenizer.vocabulary_size
 
     def close(self) -> None:
-        """Release the weights and threads; the embedder cannot be used afterwards, but closed again."""
+        """Release the weights and threads; the embedder cannot be used afterwards, but closed again.
+
+        A call that another thread has under way ends as if nothing had happened, or with the error that every later
+        one raises; memory is free once the last has ended.
+
+        :raises ClosedError: never here, but in every later call.
+        """
         self._engine.close()
         self._engine = _ClosedEngine()  # type: ignore[assignment]
 
@@ -307,8 +313,7 @@ class _ClosedEngine:
         """Do nothing: it is closed."""
 
     def __getattr__(self, name: str) -> Any:
-        msg = "This embedder is closed: make a new one."
-        raise ModelError(msg)
+        raise ClosedError
 
 
 def _resolve_settings(

@@ -19,6 +19,14 @@ class ModelError(FastragQuantError):
     """A model or model directory that is missing, damaged or of an unsupported kind."""
 
 
+class ClosedError(ModelError):
+    """An embedder that was closed and is used all the same."""
+
+    def __init__(self, message: str = "This embedder is closed: make a new one.") -> None:
+        """Say so."""
+        super().__init__(message)
+
+
 class CalibrationError(InputError):
     """Calibration texts that cannot be read, or too few of them."""
 

@@ -181,6 +181,12 @@ def tiny_cls_model(tiny_model: Path, tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.fixture(params=[*ENGINES, "torch"])
+def engine_and_model(request: pytest.FixtureRequest, minilm_int8: Path, tiny_cls_model: Path) -> tuple[str, Path]:
+    """Each engine of the environment, that of fp32 models among them, and a model for it."""
+    return request.param, tiny_cls_model if request.param == "torch" else minilm_int8
+
+
 @pytest.fixture(scope="session")
 def statements() -> dict[str, str]:
     """A sentence about each of some Python statements, by its name."""

@@ -75,7 +75,7 @@ class _Vanilla(TorchEncoder):
     """What takes the place of this package's shapes and streams."""
 
     shortest: ClassVar[int] = 1
-    _threads: CallingThread
+    _calling_thread: CallingThread
 
     def plan(self, lengths: np.ndarray, limit: int) -> Iterator[np.ndarray]:
         """Yield batches of like length and of the size asked for, as sentence-transformers makes them."""
@@ -87,14 +87,15 @@ class _Vanilla(TorchEncoder):
 
     def close(self) -> None:
         """Release the weights, and give torch its threads back."""
-        self._threads.give_back()
+        self._calling_thread.give_back()
         super().close()
 
     def _stream_count(self, config: EmbedderConfig) -> int:  # noqa: ARG002 - whatever it says
         return 1
 
     def _threads_for(self, config: EmbedderConfig) -> CallingThread:
-        return CallingThread(config.threads)
+        self._calling_thread = CallingThread(config.threads)
+        return self._calling_thread
 
     def _padded(self, tokens: RaggedTokens, *, alone: bool = False) -> PaddedBatch:  # noqa: ARG002 - no difference
         return pad(tokens, max(int(tokens.lengths.max()), self._shapes.shortest), self._pad_token_id)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 from weakref import WeakSet
@@ -15,7 +16,7 @@ import numpy as np
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine
-from fastrag_quant.errors import ModelError
+from fastrag_quant.errors import ClosedError, ModelError
 from fastrag_quant.host.noise import without_telemetry
 from fastrag_quant.model.settings import EmbedderSettings
 
@@ -61,28 +62,31 @@ class OpenVinoEngine(PaddedEngine):
         self._pin_threads = config.pin_threads
         self._start()
         try:
-            self._model = self._read()
+            model = self._read()
         except RuntimeError as error:
             msg = f"OpenVINO cannot read the model in {name} ({error}). Was it quantized with --engine openvino?"
             raise ModelError(msg) from error
-        _check_graph_settings(self._model, name, settings)
-        wanted = _info(self._model, PRECISION_KEY)
+        _check_graph_settings(model, name, settings)
+        wanted = _info(model, PRECISION_KEY)
         self._precision = wanted if wanted in inference_precisions(self._core) else "f32"
+        self._model: Model | None = model
         _running.add(self)
 
     def close(self) -> None:
-        """Release the weights."""
-        _running.discard(self)
-        del self._requests, self._model
+        """Let go of the weights, which are free once no call uses them."""
+        with self._lock:
+            _running.discard(self)
+            self._model = None
+            self._requests.clear()
 
     def _run(self, batch: PaddedBatch) -> np.ndarray:
         requests = self._compiled("query" if batch.shape == _QUERY_SHAPE else "latency")
         request = requests.take()
-        try:
+        with requests.broken_by_failure():
             request.infer(_inputs(batch), share_inputs=True)
-            return _vectors(request)
-        finally:
-            requests.give_back(request)
+        vectors = _vectors(request)
+        requests.give_back(request)
+        return vectors
 
     def _run_all(self, batches: Iterable[PaddedBatch]) -> Iterator[np.ndarray]:
         requests = self._compiled("throughput")
@@ -98,9 +102,7 @@ class OpenVinoEngine(PaddedEngine):
             while running:
                 yield _finish(running, requests)
         finally:
-            for request, _ in running:
-                request.wait()
-                requests.give_back(request)
+            _wait_for(running, requests)
 
     def _warm_up(self, batch: PaddedBatch) -> None:
         """Run a single text as queries are run, and a larger batch on every stream."""
@@ -132,11 +134,14 @@ class OpenVinoEngine(PaddedEngine):
 
     def _compiled(self, use: _Use) -> _Requests:
         with self._lock:
-            if use not in self._requests:
-                self._requests[use] = _Requests(self._compile(use))
-            return self._requests[use]
+            requests = self._requests.get(use)
+            if requests is None or requests.broken:
+                requests = self._requests[use] = _Requests(self._compile(use))
+            return requests
 
     def _compile(self, use: _Use) -> CompiledModel:
+        if self._model is None:
+            raise ClosedError
         throughput = use == "throughput"
         model = _reshaped(self._model, _QUERY_SHAPE) if use == "query" else self._model
         properties = {
@@ -162,9 +167,13 @@ os.register_at_fork(after_in_child=_start_after_fork)
 
 
 class _Requests:
-    """The inference requests of a compiled model; each serves one batch at a time."""
+    """The inference requests of a compiled model; each serves one batch at a time.
+
+    Where one fails, OpenVINO 2026.4 may leave the model's state half changed, so that good batches fail after it.
+    """
 
     def __init__(self, compiled: CompiledModel) -> None:
+        self.broken = False
         self._compiled = compiled
         self._idle: deque[InferRequest] = deque()
 
@@ -179,14 +188,36 @@ class _Requests:
         """Take a request back for the next batch."""
         self._idle.append(request)
 
+    @contextmanager
+    def broken_by_failure(self) -> Iterator[None]:
+        """Note a failure of what runs in the block: those who come later compile the model anew."""
+        try:
+            yield
+        except Exception:
+            self.broken = True
+            raise
+
 
 def _finish(running: deque[tuple[InferRequest, dict[str, np.ndarray]]], requests: _Requests) -> np.ndarray:
+    """Return the vectors of the oldest request. It stays among the running ones until it has surely ended."""
     request, _ = running[0]
-    request.wait()
+    try:
+        with requests.broken_by_failure():
+            request.wait()
+    except Exception:
+        running.popleft()  # it has ended, and is not used again
+        raise
     vectors = _vectors(request)
     running.popleft()
     requests.give_back(request)
     return vectors
+
+
+def _wait_for(running: deque[tuple[InferRequest, dict[str, np.ndarray]]], requests: _Requests) -> None:
+    """Wait until none runs that still reads its arrays. A further failure is not told: the first one is."""
+    while running:
+        with suppress(Exception):
+            _finish(running, requests)
 
 
 def _inputs(batch: PaddedBatch) -> dict[str, np.ndarray]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from fastrag_quant.config import Dtype, EmbedderConfig
 from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine
 from fastrag_quant.engines.torch_threads import TorchThreads
-from fastrag_quant.errors import ModelError
+from fastrag_quant.errors import ClosedError, ModelError
 from fastrag_quant.host.noise import quiet_logs
 from fastrag_quant.host.random_state import unchanged_random_state
 from fastrag_quant.model.settings import EmbedderSettings, Pooling
@@ -34,13 +35,15 @@ class TorchEncoder(PaddedEngine):
         super().__init__(settings, config)
         self._settings = settings
         self._bf16 = config.computes_in is Dtype.BFLOAT16
-        self._threads = self._threads_for(config)
-        self._module = self._threads.run(self._load, config)
-        self._input_names = self._names_of_inputs(self._module)
+        threads = self._threads_for(config)
+        module = threads.run(self._load, config)
+        self._input_names = self._names_of_inputs(module)
+        # One pair, which a call takes as a whole: another thread may close the engine at any time.
+        self._loaded: tuple[TorchThreads, Any] | None = (threads, module)
 
     def close(self) -> None:
-        """Release the weights."""
-        del self._module, self._threads
+        """Let go of the weights and threads, which are free once no call uses them."""
+        self._loaded = None
 
     def _load(self, config: EmbedderConfig) -> Any:
         return load_encoder(config.source)
@@ -51,16 +54,26 @@ class TorchEncoder(PaddedEngine):
     def _names_of_inputs(self, module: Any) -> set[str]:
         return set(inspect.signature(module.forward).parameters)
 
+    def _opened(self) -> tuple[TorchThreads, Callable[[PaddedBatch], np.ndarray]]:
+        loaded = self._loaded
+        if loaded is None:
+            raise ClosedError
+        threads, module = loaded
+        return threads, partial(self._forward, module)
+
     def _run(self, batch: PaddedBatch) -> np.ndarray:
-        return self._threads.run(self._forward, batch)
+        threads, forward = self._opened()
+        return threads.run(forward, batch)
 
     def _run_all(self, batches: Iterable[PaddedBatch]) -> Iterator[np.ndarray]:
-        return self._threads.map(self._forward, batches)
+        threads, forward = self._opened()
+        return threads.map(forward, batches)
 
     def _warm_up(self, batch: PaddedBatch) -> None:
-        self._threads.warm_up(self._forward, batch)
+        threads, forward = self._opened()
+        threads.warm_up(forward, batch)
 
-    def _forward(self, batch: PaddedBatch) -> np.ndarray:
+    def _forward(self, module: Any, batch: PaddedBatch) -> np.ndarray:
         import torch
 
         mask = torch.from_numpy(batch.attention_mask)
@@ -68,7 +81,7 @@ class TorchEncoder(PaddedEngine):
         if "token_type_ids" in self._input_names:
             inputs["token_type_ids"] = torch.zeros_like(mask)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._bf16):
-            outputs = self._module(**inputs)
+            outputs = module(**inputs)
         hidden = outputs["last_hidden_state"] if isinstance(outputs, dict) else outputs[0]
         return pooled(hidden, mask, self._settings).numpy().copy()
 

@@ -86,7 +86,7 @@ def test_the_vanilla_model_is_what_transformers_loads(tiny_cls_model: Path):
     import torch
     from transformers import AutoModel
 
-    model = load("hf", tiny_cls_model)._engine._module
+    model = load("hf", tiny_cls_model)._engine._loaded[1]
 
     reference = AutoModel.from_pretrained(tiny_cls_model)
     assert type(model) is type(reference)
@@ -98,7 +98,7 @@ def test_the_vanilla_model_is_what_transformers_loads(tiny_cls_model: Path):
 def test_torch_script_is_traced_with_all_inputs_at_the_benchmarked_shape(minilm: Path):
     import torch
 
-    model = load("ipex-ts", minilm, shape=(4, 24))._engine._module
+    model = load("ipex-ts", minilm, shape=(4, 24))._engine._loaded[1]
 
     assert isinstance(model, torch.jit.ScriptModule)
     names = {value.debugName().split(".")[0] for value in model.graph.inputs()}

@@ -46,9 +46,9 @@ def test_the_calling_thread_runs_the_model_in_inference_mode(
         seen: list[tuple[int, bool, int]] = []
         forward = embedder._engine._forward
 
-        def recording(batch: object) -> np.ndarray:
+        def recording(*arguments: object) -> np.ndarray:
             seen.append((threading.get_ident(), torch.is_inference_mode_enabled(), torch.get_num_threads()))
-            return forward(batch)
+            return forward(*arguments)
 
         monkeypatch.setattr(embedder._engine, "_forward", recording)
         embedder.embed_documents(passages[:5], 2)  # several batches

@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.engines.openvino import OpenVinoEngine
+from fastrag_quant.engines.padded import PaddedBatch
 from fastrag_quant.errors import InputError, ModelError
 
 
@@ -72,6 +75,65 @@ def test_what_breaks_off_the_texts_comes_back_and_leaves_the_engine_usable(
     with pytest.raises(ConnectionError, match="the database is gone"):
         embedder.embed_documents(texts())
     assert embedder.embed_documents(passages[:2]).shape == (2, 384)
+
+
+class Watched:
+    """An inference request that notes how often each of its runs is waited for."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+        self.waits: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+    def start_async(self, *arguments: Any, **named: Any) -> None:
+        self.waits.append(0)
+        self._request.start_async(*arguments, **named)
+
+    def wait(self) -> None:
+        self.waits[-1] += 1
+        self._request.wait()
+
+
+@pytest.mark.parametrize("position", [0, 3, 9])
+def test_a_failing_request_is_waited_for_once_and_every_other_one_too(
+    embedder: QuantizedEmbedder, monkeypatch: pytest.MonkeyPatch, position: int
+):
+    engine = embedder._engine
+    assert isinstance(engine, OpenVinoEngine)
+    requests, watched = engine._compiled("throughput"), []
+
+    def take() -> Watched:
+        watched.append(Watched(requests._compiled.create_infer_request()))
+        return watched[-1]
+
+    given_back: list[Any] = []
+    monkeypatch.setattr(requests, "take", take)
+    monkeypatch.setattr(requests, "give_back", given_back.append)
+    ids = np.ones((4, 64), dtype=np.int64)
+    batches = [PaddedBatch(ids, np.ones_like(ids)) for _ in range(10)]
+    batches[position] = PaddedBatch(ids, np.ones((4, 63), dtype=np.int64))  # arrays that do not fit together
+
+    with pytest.raises(RuntimeError) as error:
+        list(engine._run_all(batches))
+
+    assert {tuple(request.waits) for request in watched} == {(1,)}, error
+    assert watched[position] not in given_back
+    assert error.value.__context__ is None
+
+
+def test_a_failure_leaves_the_engine_usable(embedder: QuantizedEmbedder):
+    engine = embedder._engine
+    assert isinstance(engine, OpenVinoEngine)
+    ids = np.ones((4, 64), dtype=np.int64)
+    fit, misfit = PaddedBatch(ids, np.ones_like(ids)), PaddedBatch(ids, np.ones((4, 63), dtype=np.int64))
+
+    for run in (engine._run, lambda batch: next(engine._run_all([batch] * 9))):
+        expected = run(fit)
+        with pytest.raises(RuntimeError):
+            run(misfit)
+        assert np.allclose(run(fit), expected, atol=1e-6)  # of the same shape, which OpenVINO would go on to refuse
 
 
 def test_fp32_is_not_its_business(minilm_int8: Path):

@@ -190,7 +190,7 @@ def test_engines_of_different_models_share_their_threads(tiny_cls_model: Path):
     told = EmbedderConfig(tiny_cls_model, "torch", threads=3)
 
     def threads_of(config: EmbedderConfig) -> TorchThreads:
-        return QuantizedEmbedder.from_config(config)._engine._threads
+        return QuantizedEmbedder.from_config(config)._engine._loaded[0]
 
     one = threads_of(told)
     assert threads_of(replace(told, dtype="bfloat16", pooling="mean")) is one
