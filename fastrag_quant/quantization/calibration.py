@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,11 @@ def read_texts(source: str | Path | Iterable[str] | None, seed: int) -> tuple[It
         if is_text_file(path) or _exists(path):
             return _read_file(path), path.name
         return _read_dataset(str(source)), _public_name(str(source))
-    if not isinstance(source, Iterable):
+    if not isinstance(source, Iterable) or getattr(source, "shape", None) == ():  # iterating an array of no dimension
         msg = f"Calibration needs texts, a file or a data set, not {type(source).__name__}."
+        raise CalibrationError(msg)
+    if what := _why_no_texts(source):
+        msg = f"What was passed for calibration is {what}."
         raise CalibrationError(msg)
     return source, "texts"
 
@@ -109,10 +112,44 @@ def split(texts: Iterable[str], sample_size: int, seed: int, source: str) -> Cal
     return CalibrationTexts(different[:boundary], different[boundary:][: DEFAULTS.verified], source)
 
 
+def _why_no_texts(source: Iterable[Any]) -> str | None:
+    """Return what iterates, but not over texts in an order, and what to pass instead; None for what may hold texts."""
+    name = type(source).__name__
+    columns = getattr(source, "column_names", getattr(source, "columns", None))
+    if columns is not None:
+        names = [str(column) for column in columns]
+        column = "text" if "text" in names else next(reversed(names), "text")
+        return f"a table ({name}), not a column of texts: pass one of its columns, such as frame[{column!r}]"
+    if isinstance(source, Mapping):
+        return f"a {name}, and iterating it gives its keys: pass its values, list(texts.values())"
+    if isinstance(source, Set):
+        return f"a {name}, which has no order that the seed could draw from: pass sorted(texts)"
+    if isinstance(source, bytes | bytearray):
+        return f"{name}: decode them, and pass a list of texts"
+    return None
+
+
+def _instead_of(text: Any) -> str:
+    """Return what to pass in place of something that is no string."""
+    if isinstance(text, Mapping):
+        strings = [name for name, value in text.items() if isinstance(value, str)]
+        name = "text" if "text" in strings or not strings else max(strings, key=lambda found: len(text[found]))
+        return f"pass [{name!r}] of each, such as [row[{name!r}] for row in rows]"
+    if isinstance(getattr(text, "content", None), str):
+        return "pass document.content of each"
+    if text is None or isinstance(text, float):
+        return "leave it out"
+    if isinstance(text, bytes | bytearray):
+        return "pass it decoded"
+    return "pass a flat list of strings" if isinstance(text, Iterable) else "pass strings"
+
+
 def _stripped(texts: Iterable[str], source: str) -> Iterator[str]:
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            msg = f"Calibration text {position} of {source} is {type(text).__name__}, not a string."
+            msg = (
+                f"Calibration text {position} of {source} is {type(text).__name__}, not a string: {_instead_of(text)}."
+            )
             raise CalibrationError(msg)
         if stripped := text.strip():
             yield stripped

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 
 from fastrag_quant.errors import CalibrationError, InputError
@@ -346,3 +347,91 @@ def test_without_the_hub_the_default_says_how_to_do_without_it(
         "The data set allenai/qasper cannot be loaded (Couldn't reach the Hub). "
         "Pass texts of your own instead: --calibration FILE.txt or FILE.jsonl."
     )
+
+
+# Texts as people hand them over
+
+
+class Frame:
+    """What stands for a DataFrame where no pandas is: iterating gives the names of its columns."""
+
+    def __init__(self, *columns: str) -> None:
+        self.columns = list(columns)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+class DataSet(Frame):
+    """A data set of the library datasets: it has column_names, and iterating gives rows."""
+
+    @property
+    def column_names(self) -> list[str]:
+        return self.columns
+
+    def __iter__(self) -> Iterator[Any]:
+        return (dict.fromkeys(self.columns, "a text") for _ in range(30))
+
+
+HANDED = [f"text {number}" for number in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (Frame("id", "text"), r"is a table \(Frame\), .* pass one of its columns, such as frame\['text'\]"),
+        (DataSet("id", "body"), r"is a table \(DataSet\), .* such as frame\['body'\]"),
+        (dict.fromkeys(HANDED, "x"), r"is a dict, .*: pass its values, list\(texts\.values\(\)\)"),
+        (set(HANDED), r"is a set, which has no order .*: pass sorted\(texts\)"),
+        (frozenset(HANDED), r"is a frozenset, which has no order"),
+        (b"bytes of a file", r"is bytes: decode them"),
+        (
+            [{"text": text} for text in HANDED],
+            r"Calibration text 0 of texts is dict, not a string: pass .*\['text'\] of each",
+        ),
+        (
+            ({"body": text} for text in HANDED),
+            r"Calibration text 0 of texts is dict, not a string: pass .*\['body'\] of each",
+        ),
+        (
+            [[text] for text in HANDED],
+            r"Calibration text 0 of texts is list, not a string: pass a flat list of strings",
+        ),
+        ((text.encode() for text in HANDED), r"Calibration text 0 of texts is bytes, not a string: pass"),
+        ([iter(HANDED)], r"Calibration text 0 of texts is list_iterator, not a string: pass"),
+        ([*HANDED, None], r"Calibration text 30 of texts is NoneType, not a string: leave it out"),
+        ([*HANDED, float("nan")], r"Calibration text 30 of texts is float, not a string: leave it out"),
+        (np.array(HANDED).reshape(15, 2), r"Calibration text 0 of texts is ndarray, not a string: pass a flat list"),
+        (np.array("a text"), r"Calibration needs texts, a file or a data set, not ndarray"),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_what_is_no_list_of_texts_is_refused_with_what_to_pass(given: Any, expected: str):
+    with pytest.raises(CalibrationError, match=expected):
+        load_calibration(given, 20, seed=0)
+
+
+def test_a_document_is_refused_with_where_its_text_is():
+    class Document:
+        content = "a text"
+
+    with pytest.raises(
+        CalibrationError, match=r"Calibration text 0 of texts is Document, .*: pass document\.content of each"
+    ):
+        load_calibration([Document()] * 30, 20, seed=0)
+
+
+def test_arrays_of_strings_are_texts():
+    expected = load_calibration(HANDED, 20, seed=0)
+
+    assert load_calibration(np.array(HANDED), 20, seed=0) == expected
+    assert load_calibration(np.array(HANDED, dtype=object), 20, seed=0) == expected
+    assert {type(text) for text in load_calibration(np.array(HANDED), 20, seed=0).texts} == {str}
+
+
+def test_series_and_frames_of_pandas_are_told_apart():
+    pandas = pytest.importorskip("pandas")
+
+    assert load_calibration(pandas.Series(HANDED), 20, seed=0) == load_calibration(HANDED, 20, seed=0)
+    with pytest.raises(CalibrationError, match=r"is a table \(DataFrame\), .* such as frame\['text'\]"):
+        load_calibration(pandas.DataFrame({"id": range(30), "text": HANDED}), 20, seed=0)
