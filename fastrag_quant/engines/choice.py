@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastrag_quant.config import Dtype, EmbedderConfig
 from fastrag_quant.engines import AUTO, ENGINE_KINDS, INT8_KINDS, EngineKind
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
-from fastrag_quant.model.manifest import Manifest
+from fastrag_quant.model.manifest import EngineRecord, Manifest
 from fastrag_quant.model.settings import read_json
 from fastrag_quant.model.source import ModelSource
 
 # What has no manifest and is int8 all the same is TorchScript, as Intel publishes it.
 _WITHOUT_MANIFEST = "ipex"
+
+# What an engine's distance from fp32 (one minus the mean cosine) may be to the smallest there is: so many times as
+# much, or so much more.
+_TIMES_AS_FAR = 2.0
+_LITTLE = 0.002
+# What an engine's speed must be to that of a more faithful one, or of an earlier one, to be taken in its place.
+_CLEARLY_FASTER = 1.1
 
 
 @dataclass(frozen=True)
@@ -106,15 +114,58 @@ def _choose_installed(built: list[str], manifest: Manifest | None) -> EngineChoi
     if not usable:
         msg = f"The model has int8 weights for {', '.join(built)}: {_told(reasons, built)}."
         raise MissingExtraError(msg)
-    chosen = manifest.fastest(usable) if manifest else usable[0]
-    if len(usable) == 1:
-        others = [name for name in built if name != chosen]
-        reason = _told(reasons, others) if others else "it has weights for no other"
-    elif manifest and all(manifest.engines[name].speed for name in usable):
-        reason = "quantize() measured it fastest"
-    else:
-        reason = "it comes first, and speeds were not measured"
-    return EngineChoice(ENGINE_KINDS[chosen], reason)
+    if len(usable) > 1 and manifest:
+        return _choose_measured({name: manifest.engines[name] for name in usable})
+    (chosen, *_), others = usable, [name for name in built if reasons[name]]
+    return EngineChoice(ENGINE_KINDS[chosen], _told(reasons, others) if others else "it has weights for no other")
+
+
+def _choose_measured(records: Mapping[str, EngineRecord]) -> EngineChoice:
+    """Choose by what quantize() measured: of the engines that are faithful to fp32 the fastest.
+
+    An engine is left out that is twice as far from fp32 as the most faithful one, by the mean cosine and by more than
+    next to nothing. Of the others one has to be a tenth faster to go before a more faithful one, or before an earlier.
+    Fast is the geometric mean of throughput and latency, as an embedder does documents and queries.
+
+    :param records: of several engines that can run here.
+    """
+    cosines = {name: record.fidelity.get("cosine_mean") or 0.0 for name, record in records.items()}
+    best = max(cosines.values())
+    faithful = [name for name in records if 1 - cosines[name] <= max(_TIMES_AS_FAR * (1 - best), 1 - best + _LITTLE)]
+    told = [
+        f"{name} is clearly less faithful to fp32 (cosine {cosines[name]:.4f}, and {best:.4f} here)"
+        for name in records
+        if name not in faithful
+    ]
+    speeds = {name: _speed(records[name]) for name in faithful}
+    chosen = faithful[0]
+    if all(speeds.values()):
+        fastest = max(speeds.values())
+        fast = [name for name in faithful if speeds[name] * _CLEARLY_FASTER >= fastest]
+        chosen = max(fast, key=cosines.__getitem__)
+        if len(faithful) > 1:
+            told.insert(0, _compared(chosen, faithful, records, is_fastest=speeds[chosen] == fastest))
+    elif len(faithful) > 1:
+        told.insert(0, "it comes first, and speeds were not measured")
+    return EngineChoice(ENGINE_KINDS[chosen], "; ".join(told))
+
+
+def _speed(record: EngineRecord) -> float:
+    """Return the geometric mean of documents and queries per second, 0 where either was not measured."""
+    documents, latency = (record.speed.get(name, 0.0) for name in ("documents_per_second", "query_p50_ms"))
+    return math.sqrt(documents * 1000 / latency) if documents > 0 and latency > 0 else 0.0
+
+
+def _compared(chosen: str, names: Iterable[str], records: Mapping[str, EngineRecord], *, is_fastest: bool) -> str:
+    figures = {
+        name: "{documents_per_second:.3g} documents/s, {query_p50_ms:.3g} ms a query".format(**records[name].speed)
+        for name in names
+    }
+    why = (
+        "quantize() measured it fastest for queries and documents together" if is_fastest else "none is clearly faster"
+    )
+    own = figures.pop(chosen)
+    return f"{why}: {own} ({'; '.join(f'{name}: {figure}' for name, figure in figures.items())})"
 
 
 def _told(reasons: dict[str, str | None], names: Iterable[str]) -> str:

@@ -45,7 +45,7 @@ class EngineRecord:
     files: dict[str, FileRecord]
     versions: dict[str, str]
     isa: list[str]
-    fidelity: dict[str, float]
+    fidelity: dict[str, float | None]
     speed: dict[str, float] = field(default_factory=dict)
 
 
@@ -103,20 +103,6 @@ class Manifest:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             msg = f"The manifest in {directory} is damaged ({error!r}): quantize the model again."
             raise ModelError(msg) from error
-
-    def fastest(self, engines: list[str]) -> str:
-        """Return that engine which :func:`fastrag_quant.quantize` measured fastest.
-
-        :param engines: names of engines that the directory has weights for, at least one.
-        :return: the one with the most documents per second for its query latency; the first of
-            several without a measure.
-        """
-
-        def speed(name: str) -> float:
-            measured = self.engines[name].speed
-            return measured["documents_per_second"] / measured["query_p50_ms"] if measured else 0.0
-
-        return max(engines, key=speed)
 
     def check_sizes(self, directory: Path, engine: str) -> None:
         """Compare the size of every file that an engine reads with the manifest.

@@ -38,9 +38,10 @@ def fp32_model(tmp_path: Path) -> Path:
 def int8_model(fp32_model: Path) -> Callable[..., Path]:
     """A function that makes of the model an int8 one for some engines, without weights, with a manifest."""
 
-    def make(source: str = "org/fp32", **speeds: dict[str, float]) -> Path:
+    def make(source: str = "org/fp32", cosines: dict[str, float] | None = None, **speeds: dict[str, float]) -> Path:
         settings = EmbedderSettings(Pooling.CLS, True, 64, "", "", dimension=32)
-        engines = {name: EngineRecord({}, {}, [], {}, speed) for name, speed in speeds.items()}
+        fidelities = {name: {"cosine_mean": cosine} for name, cosine in (cosines or {}).items()}
+        engines = {name: EngineRecord({}, {}, [], fidelities.get(name, {}), speed) for name, speed in speeds.items()}
         Manifest(settings, {"model": source, "revision": None}, {}, engines).write(fp32_model)
         return fp32_model
 
@@ -116,11 +117,74 @@ def test_a_published_int8_model_does_not_say_where_it_comes_from(fp32_model: Pat
 # Auto
 
 
-def test_auto_takes_the_engine_that_was_measured_fastest(int8_model: Callable[..., Path], install: Callable):
+def speed(documents_per_second: float, query_p50_ms: float) -> dict[str, float]:
+    return {"documents_per_second": documents_per_second, "query_p50_ms": query_p50_ms}
+
+
+def test_auto_takes_the_engine_that_was_measured_clearly_fastest(int8_model: Callable[..., Path], install: Callable):
     install("openvino", "ipex")
 
-    assert chosen(int8_model(openvino=SLOW, ipex=FAST)) == ("ipex", "quantize() measured it fastest")
-    assert chosen(int8_model(ipex=SLOW, openvino=FAST)) == ("openvino", "quantize() measured it fastest")
+    assert chosen(int8_model(openvino=SLOW, ipex=FAST))[0] == "ipex"
+    assert chosen(int8_model(ipex=SLOW, openvino=FAST))[0] == "openvino"
+
+
+def test_auto_weighs_the_latency_of_queries_and_the_throughput_of_documents_alike(
+    int8_model: Callable[..., Path], install: Callable
+):
+    install("openvino", "ipex")
+
+    # A tenth more throughput for nearly three times the latency.
+    assert chosen(int8_model(ipex=speed(302, 3.4), openvino=speed(277, 1.2)))[0] == "openvino"
+    # A tenth less latency for a third of the throughput.
+    assert chosen(int8_model(openvino=speed(100, 1.1), ipex=speed(300, 1.2)))[0] == "ipex"
+
+
+def test_auto_takes_no_clearly_less_faithful_engine_however_fast(int8_model: Callable[..., Path], install: Callable):
+    install("openvino", "ipex")
+
+    directory = int8_model(ipex=speed(302, 1.0), openvino=speed(277, 3.4), cosines={"ipex": 0.9925, "openvino": 0.9975})
+
+    name, reason = chosen(directory)
+    assert name == "openvino"
+    assert "ipex is clearly less faithful to fp32 (cosine 0.9925, and 0.9975 here)" in reason
+
+
+def test_auto_takes_the_faster_of_two_that_are_about_as_faithful(int8_model: Callable[..., Path], install: Callable):
+    install("openvino", "ipex")
+    fast, slow = speed(300, 1.0), speed(200, 1.5)
+
+    assert chosen(int8_model(openvino=slow, ipex=fast, cosines={"ipex": 0.9960, "openvino": 0.9975}))[0] == "ipex"
+    # Three times as far away from fp32, and both next to nothing.
+    assert chosen(int8_model(openvino=slow, ipex=fast, cosines={"ipex": 0.9997, "openvino": 0.9999}))[0] == "ipex"
+
+
+def test_a_few_per_cent_of_speed_win_over_nothing(int8_model: Callable[..., Path], install: Callable):
+    install("openvino", "ipex")
+    little = speed(109, 1.0 / 1.09), speed(100, 1.0)  # 9 % faster in both
+
+    more_faithful = int8_model(ipex=little[0], openvino=little[1], cosines={"ipex": 0.9970, "openvino": 0.9975})
+    assert chosen(more_faithful)[0] == "openvino"
+    as_faithful = int8_model(openvino=little[1], ipex=little[0], cosines={"ipex": 0.9975, "openvino": 0.9975})
+    assert chosen(as_faithful)[0] == "openvino", "the first of them"
+
+
+def test_auto_says_what_it_went_by(int8_model: Callable[..., Path], install: Callable):
+    install("openvino", "ipex")
+
+    assert chosen(int8_model(openvino=SLOW, ipex=FAST, cosines={"ipex": 0.995, "openvino": 0.995})) == (
+        "ipex",
+        "quantize() measured it fastest for queries and documents together: 200 documents/s, 1 ms a query "
+        "(openvino: 100 documents/s, 2 ms a query)",
+    )
+
+
+def test_an_engine_without_a_speed_that_makes_sense_is_no_reason_to_fail(
+    int8_model: Callable[..., Path], install: Callable
+):
+    install("openvino", "ipex")
+
+    assert chosen(int8_model(openvino=speed(100, 0.0), ipex=FAST))[0] in ("openvino", "ipex")
+    assert chosen(int8_model(openvino={"documents_per_second": 3.0}, ipex=FAST))[0] in ("openvino", "ipex")
 
 
 def test_auto_takes_the_first_where_nothing_was_measured(int8_model: Callable[..., Path], install: Callable):
@@ -334,6 +398,8 @@ def test_a_real_int8_model_runs_on_the_engine_that_its_manifest_calls_fastest(
 ):
     directory = copy_without(minilm_int8, tmp_path / "measured", MANIFEST_NAME)
     content = json.loads((minilm_int8 / MANIFEST_NAME).read_text())
+    for record in content["engines"].values():
+        record["fidelity"]["cosine_mean"] = 0.99
     content["engines"][engine]["speed"]["documents_per_second"] = 1e9
     (directory / MANIFEST_NAME).write_text(json.dumps(content))
 

@@ -144,16 +144,3 @@ def test_a_manifest_of_format_1_has_neither_speed_nor_ranges(directory: Path):
 
     assert manifest is not None
     assert manifest.ranges is None
-    assert manifest.fastest(list(manifest.engines)) == next(iter(manifest.engines))
-
-
-def test_the_fastest_engine_is_that_with_the_most_documents_for_its_latency():
-    def record(documents_per_second: float, query_p50_ms: float) -> EngineRecord:
-        speed = {"documents_per_second": documents_per_second, "query_p50_ms": query_p50_ms}
-        return EngineRecord({}, {}, [], {}, speed)
-
-    engines = {"ipex": record(100, 4), "openvino": record(90, 2), "unmeasured": EngineRecord({}, {}, [], {})}
-    manifest = Manifest(EmbedderSettings(Pooling.CLS, True, 512, "", "", dimension=32), {}, {}, engines)
-
-    assert manifest.fastest(["ipex", "openvino", "unmeasured"]) == "openvino"
-    assert manifest.fastest(["unmeasured", "ipex"]) == "ipex"
