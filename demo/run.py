@@ -102,7 +102,7 @@ def _quantize(model: str, directory: Path, files: list[Path], engine: str) -> di
     with _environment(**{f"QUANTIZER_PARAMS_{name}": value for name, value in parameters.items()}):
         pipeline = load_pipeline(PIPELINES / "quantize.yaml")
     result: dict[str, Any] = pipeline.run(file_paths=files)
-    fidelity: dict[str, float] = result["fidelity"][engine]
+    fidelity: dict[str, float | None] = result["fidelity"][engine]
     return fidelity
 
 
@@ -158,17 +158,20 @@ def _evaluate(pipeline: Any, questions: list[dict[str, Any]]) -> tuple[float, fl
     return float(np.median(milliseconds)), float(np.mean(scores))
 
 
-def _fidelity_table(fidelity: dict[str, float]) -> str:
+def _fidelity_table(fidelity: dict[str, float | None]) -> str:
     rows = [
         ("cosine to fp32, mean", f"{fidelity['cosine_mean']:.4f}"),
         ("cosine, 1st percentile", f"{fidelity['cosine_p1']:.4f}"),
-        ("top-10 neighbours kept", f"{fidelity['neighbour_overlap']:.1%}"),
-        ("top-10 kept on an fp32 index", f"{fidelity['mixed_overlap']:.1%}"),
     ]
+    if neighbours := fidelity["neighbours"]:
+        rows += [
+            (f"top-{neighbours} neighbours kept", f"{fidelity['neighbour_overlap']:.1%}"),
+            (f"top-{neighbours} kept on an fp32 index", f"{fidelity['mixed_overlap']:.1%}"),
+        ]
     return tabulate(rows, headers=(f"on {fidelity['texts']} held-out passages", ""), disable_numparse=True)
 
 
-def _comparison(fp32: Measured, int8: Measured, fidelity: dict[str, float]) -> str:
+def _comparison(fp32: Measured, int8: Measured, fidelity: dict[str, float | None]) -> str:
     questions = len(QUESTIONS.read_text(encoding="utf-8").splitlines())
     rows = [
         ("weights on disk, MB", fp32.megabytes, int8.megabytes),

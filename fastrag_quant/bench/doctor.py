@@ -86,7 +86,8 @@ def _auto(config: EmbedderConfig, directory: Path, manifest: Manifest | None) ->
 
 
 def _measured(record: EngineRecord) -> str:
-    figures = ", ".join(f"{name} {value:g}" for name, value in {**record.speed, **record.fidelity}.items())
+    measured = {**record.speed, **record.fidelity}
+    figures = ", ".join(f"{name} {value:g}" for name, value in measured.items() if value is not None)
     return f"made on {' '.join(record.isa)}; {figures or 'not measured'}"
 
 

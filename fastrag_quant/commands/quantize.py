@@ -12,11 +12,14 @@ from fastrag_quant.commands.running import run_command
 from fastrag_quant.config import DEFAULTS
 from fastrag_quant.engines import QUANTIZED_KINDS
 from fastrag_quant.model.settings import Pooling
-from fastrag_quant.quantization.fidelity import Fidelity
+from fastrag_quant.quantization.fidelity import FEWEST_TEXTS, Fidelity
 from fastrag_quant.quantization.quantizer import QuantizationResult, quantize
 from fastrag_quant.quantization.verification import verify
 
 Row = tuple[str, str, str]
+
+# A share of neighbours that an index of int8 vectors has to bring to be worth making.
+_NO_GAIN = 0.01
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,12 +116,33 @@ def _result_rows(result: QuantizationResult, engine: str, fidelity: Fidelity) ->
 
 
 def _fidelity_rows(engine: str, fidelity: Fidelity, texts: str) -> list[Row]:
+    batch_cosine, batch_difference = fidelity.batch_cosine_min, fidelity.batch_difference_max
+    company = (
+        "not measured" if batch_cosine is None else f"cosine {batch_cosine:.4f}, {batch_difference:.4f} a component"
+    )
     return [
         (engine, f"cosine to fp32 on {fidelity.texts} {texts}, mean", f"{fidelity.cosine_mean:.4f}"),
-        (engine, "cosine, 1st percentile", f"{fidelity.cosine_p1:.4f}"),
-        (engine, "cosine, minimum", f"{fidelity.cosine_min:.4f}"),
-        (engine, "top-10 neighbours kept", f"{fidelity.neighbour_overlap:.1%}"),
-        (engine, "top-10 kept on an fp32 index (without re-indexing)", f"{fidelity.mixed_overlap:.1%}"),
+        (engine, f"cosine, 1st percentile of {fidelity.texts}", f"{fidelity.cosine_p1:.4f}"),
+        (engine, f"cosine, minimum of {fidelity.texts}", f"{fidelity.cosine_min:.4f}"),
+        (engine, f"a text alone and in a batch, at worst of {fidelity.texts}", company),
+        *((engine, *row) for row in _neighbour_rows(fidelity, texts)),
+    ]
+
+
+def _neighbour_rows(fidelity: Fidelity, texts: str) -> list[tuple[str, str]]:
+    overlap, mixed = fidelity.neighbour_overlap, fidelity.mixed_overlap
+    question = "must I re-index?"
+    if overlap is None or mixed is None:
+        return [(question, f"cannot be said: {fidelity.texts} {texts}, and it takes {FEWEST_TEXTS}; pass more")]
+    top = f"top-{fidelity.neighbours}"
+    if mixed >= overlap - _NO_GAIN:
+        answer = f"no: int8 documents would keep {overlap:.1%}, fp32 documents {mixed:.1%}"
+    else:
+        answer = f"better so: int8 documents keep {overlap:.1%}, fp32 documents {mixed:.1%}"
+    return [
+        (f"{top} neighbours kept, of {fidelity.texts} {texts} (by chance: {fidelity.chance:.1%})", f"{overlap:.1%}"),
+        (f"{top} kept on an fp32 index, of {fidelity.texts}", f"{mixed:.1%}"),
+        (question, answer),
     ]
 
 

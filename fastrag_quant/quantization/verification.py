@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.engines.choice import fp32_of, int8_engines
 from fastrag_quant.errors import FidelityError, InputError, ModelError
 from fastrag_quant.model.manifest import Manifest
+from fastrag_quant.model.settings import EmbedderSettings
 from fastrag_quant.quantization.calibration import CalibrationTexts, read_texts, sample
 from fastrag_quant.quantization.engine_speed import measure_engine_speed
 from fastrag_quant.quantization.fidelity import Fidelity, measure_fidelity
@@ -66,28 +67,17 @@ def verify(
     with _no_warnings_of_cut_texts():
         for name in usable or built:  # with none that is usable, the first says why
             with QuantizedEmbedder.from_config(replace(int8, engine=name)) as embedder:
-                embedded[name] = embedder.embed_documents(chosen)
+                embedded[name] = _Vectors.of_int8(embedder, chosen)
                 settings = embedder.settings
-        same = EmbedderConfig(
-            origin,
-            "torch",
-            settings.pooling,
-            settings.max_seq_len,
-            settings.query_prompt,
-            settings.document_prompt,
-            normalize=settings.normalize,
-            token=token,
-            local_files_only=local_files_only,
-        )
-        with QuantizedEmbedder.from_config(same) as embedder:
-            if embedder.dimension != settings.dimension:
+        with QuantizedEmbedder.from_config(_same_in_fp32(origin, settings, int8)) as embedder:
+            if embedder.settings.dimension != settings.dimension:
                 msg = (
-                    f"{origin} has {embedder.dimension} dimensions and {int8.source.name} {settings.dimension}: "
-                    "pass the fp32 model that it was made from."
+                    f"{origin} has {embedder.settings.dimension} dimensions and {int8.source.name} "
+                    f"{settings.dimension}: pass the fp32 model that it was made from."
                 )
                 raise InputError(msg)
-            expected = embedder.embed_documents(chosen)
-    return {name: measure_fidelity(expected, vectors) for name, vectors in embedded.items()}
+            expected = _Vectors.of(embedder, chosen)
+    return {name: expected.fidelity_of(vectors) for name, vectors in embedded.items()}
 
 
 def verify_all(
@@ -103,19 +93,60 @@ def verify_all(
     :return: the manifest with what was measured, and the fidelity of each engine.
     :raises FidelityError: if an engine's vectors are too far from the fp32 ones.
     """
+    whole = manifest.settings.dimension  # ranges are of all dimensions, however many the model keeps
     with _no_warnings_of_cut_texts():
-        with QuantizedEmbedder.from_config(fp32) as embedder:
-            expected = embedder.embed_documents([*texts.held_out, *texts.texts])
+        with QuantizedEmbedder.from_config(replace(fp32, truncate_dim=whole)) as embedder:
+            expected = _Vectors.of(embedder, texts.held_out)
+            calibrated = embedder.embed_documents(texts.texts)
         fidelities, engines = {}, {}
         for name, record in manifest.engines.items():
-            with QuantizedEmbedder(directory, name) as int8:
-                fidelity = measure_fidelity(expected[: len(texts.held_out)], int8.embed_documents(texts.held_out))
+            with QuantizedEmbedder(directory, name, truncate_dim=whole) as int8:
+                fidelity = expected.fidelity_of(_Vectors.of_int8(int8, texts.held_out))
                 _check_fidelity(fidelity, min_cosine, f"{fp32.source.name} on {name}")
                 speed = measure_engine_speed(int8, texts.texts)
             fidelities[name] = fidelity
             engines[name] = replace(record, fidelity=fidelity.as_dict(), speed=speed.as_dict())
-    ranges = np.stack([expected.min(axis=0), expected.max(axis=0)]).astype(float).round(6).tolist()
+    both = np.concatenate([expected.documents, calibrated])
+    ranges = np.stack([both.min(axis=0), both.max(axis=0)]).astype(float).round(6).tolist()
     return replace(manifest, engines=engines, ranges=ranges), fidelities
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """One model's vectors of the same texts: as documents, as queries, and as documents that were embedded alone."""
+
+    documents: np.ndarray
+    queries: np.ndarray
+    alone: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, embedder: QuantizedEmbedder, texts: list[str]) -> _Vectors:
+        documents = embedder.embed_documents(texts)
+        prompts = embedder.settings.query_prompt, embedder.settings.document_prompt
+        return cls(documents, documents if prompts[0] == prompts[1] else embedder.embed_queries(texts))
+
+    @classmethod
+    def of_int8(cls, embedder: QuantizedEmbedder, texts: list[str]) -> _Vectors:
+        alone = np.concatenate([embedder.embed_documents([text]) for text in texts])
+        return replace(cls.of(embedder, texts), alone=alone)
+
+    def fidelity_of(self, int8: _Vectors) -> Fidelity:
+        return measure_fidelity(self.documents, int8.documents, (self.queries, int8.queries), int8.alone)
+
+
+def _same_in_fp32(origin: str, settings: EmbedderSettings, int8: EmbedderConfig) -> EmbedderConfig:
+    """Return the configuration of an fp32 model that treats texts as an int8 one does."""
+    return EmbedderConfig(
+        origin,
+        "torch",
+        settings.pooling,
+        settings.max_seq_len,
+        settings.query_prompt,
+        settings.document_prompt,
+        normalize=settings.normalize,
+        token=int8.token,
+        local_files_only=int8.local_files_only,
+    )
 
 
 def _check_fidelity(fidelity: Fidelity, min_cosine: float, name: str) -> None:

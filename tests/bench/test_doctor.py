@@ -90,9 +90,9 @@ def test_auto_takes_what_was_measured_fastest(minilm_int8: Path, manifest, insta
     install("openvino", "ipex", "torch")
 
     manifest({"openvino": record(50.0), "ipex": record(80.0)})
-    assert auto(minilm_int8) == "ipex: quantize() measured it fastest"
-    manifest({"openvino": record(90.0), "ipex": record(80.0)})
-    assert auto(minilm_int8) == "openvino: quantize() measured it fastest"
+    assert auto(minilm_int8).startswith("ipex: quantize() measured it fastest")
+    manifest({"openvino": record(90.0), "ipex": record(40.0)})
+    assert auto(minilm_int8).startswith("openvino: quantize() measured it fastest")
     manifest({"openvino": record()})
     assert auto(minilm_int8) == "openvino: it has weights for no other"
 

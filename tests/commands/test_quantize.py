@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fastrag_quant.commands.quantize import main
+from fastrag_quant.commands.quantize import _fidelity_rows, main
 from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.quantization import nncf
+from fastrag_quant.quantization.fidelity import Fidelity
 
 BIN = Path(sys.executable).parent
 
@@ -57,10 +58,37 @@ def test_the_command_prints_fidelity_and_sizes_as_a_table(
     fidelity = manifest.engines[engine].fidelity
     assert re.search(rf"held-out texts, mean +{fidelity['cosine_mean']:.4f}\n", process.stdout)
     assert f"on {len(passages) - 20} held-out texts" in process.stdout
-    assert re.search(r"top-10 neighbours kept +\d+\.\d%", process.stdout)
-    assert re.search(r"without re-indexing\) +\d+\.\d%", process.stdout)
+    held_out = len(passages) - 20
+    neighbours = min(10, held_out // 10)
+    assert re.search(rf"top-{neighbours} neighbours kept, of {held_out} held-out texts .* \d+\.\d%", process.stdout)
+    assert re.search(rf"top-{neighbours} kept on an fp32 index, of {held_out} +\d+\.\d%", process.stdout)
+    assert re.search(r"must I re-index\? +(no|better so): int8 documents", process.stdout)
+    assert re.search(rf"at worst of {held_out} +cosine {fidelity['batch_cosine_min']:.4f}, 0\.\d+", process.stdout)
     assert re.search(r"weights on disk, fp32 -> int8 +\d+\.\d -> \d+\.\d MB", process.stdout)
     assert process.stdout.endswith("Written to tiny-int8\n")
+
+
+@pytest.mark.parametrize(
+    ("overlap", "mixed", "answer"),
+    [
+        (0.95, 0.96, "no"),
+        (0.95, 0.945, "no"),
+        (0.95, 0.8, "better so"),
+        (None, None, "cannot be said: 11 texts, .* 40"),
+    ],
+)
+def test_must_i_re_index_is_answered_by_what_that_would_bring(overlap: float | None, mixed: float | None, answer: str):
+    fidelity = Fidelity(0.99, 0.98, 0.97, overlap, mixed, texts=11 if overlap is None else 100, neighbours=10)
+
+    (said,) = (value for _, name, value in _fidelity_rows("ipex", fidelity, "texts") if name == "must I re-index?")
+
+    assert re.match(answer, said)
+
+
+def test_every_figure_stands_beside_the_number_of_texts():
+    rows = _fidelity_rows("ipex", Fidelity(0.99, 0.98, 0.97, 0.9, 0.9, 123, 10, 0.99, 0.01), "texts")
+
+    assert all("123" in name for _, name, _ in rows if name != "must I re-index?")
 
 
 def test_the_command_shows_its_progress_and_none_of_the_libraries_noise(

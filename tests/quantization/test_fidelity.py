@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -25,7 +23,8 @@ def test_equal_vectors_are_perfect(vectors: np.ndarray):
     fidelity = measure_fidelity(vectors, vectors)
 
     assert fidelity.texts == 100
-    assert np.allclose(list(replace(fidelity, texts=1).as_dict().values()), 1)
+    found = [fidelity.cosine_mean, fidelity.cosine_p1, fidelity.cosine_min]
+    assert np.allclose([*found, fidelity.neighbour_overlap, fidelity.mixed_overlap], 1)
 
 
 def test_the_length_of_a_vector_does_not_count(vectors: np.ndarray):
@@ -63,28 +62,82 @@ def test_a_rotated_space_keeps_its_neighbours_but_not_an_old_index(vectors: np.n
     assert fidelity.cosine_mean < 0.5
 
 
-def test_the_overlap_is_the_share_of_the_ten_nearest_texts_without_the_text_itself():
-    # Eleven vectors on an arc: each one's ten nearest are all others, whatever int8 does.
-    angles = np.linspace(0, 1, 11)
-    arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+@pytest.mark.parametrize("texts", [40, 59, 100, 200, 1000])
+def test_vectors_that_have_nothing_to_do_with_each_other_score_low_however_few_there_are(texts: int):
+    one, other = np.random.default_rng(0).normal(size=(2, texts, 16))
 
-    assert measure_fidelity(arc, np.random.default_rng(0).permutation(arc)).neighbour_overlap == 1
+    fidelity = measure_fidelity(one, other)
+
+    assert fidelity.neighbour_overlap is not None
+    assert fidelity.mixed_overlap is not None
+    assert fidelity.neighbours == min(10, texts // 10)
+    assert fidelity.chance == fidelity.neighbours / (texts - 1) < 0.11
+    # Three standard errors of a share of that many neighbours.
+    error = 3 * np.sqrt(fidelity.chance / (fidelity.neighbours * texts))
+    assert fidelity.neighbour_overlap == pytest.approx(fidelity.chance, abs=error)
+    assert fidelity.mixed_overlap == pytest.approx(fidelity.chance, abs=error)
+
+
+@pytest.mark.parametrize("texts", [2, 3, 11, 39])
+def test_of_too_few_texts_no_overlap_is_told_however_good_it_looks(texts: int, vectors: np.ndarray):
+    fidelity = measure_fidelity(vectors[:texts], vectors[:texts])
+
+    assert (fidelity.neighbour_overlap, fidelity.mixed_overlap, fidelity.neighbours) == (None, None, 0)
+    assert fidelity.cosine_mean == pytest.approx(1)
+    assert fidelity.as_dict()["mixed_overlap"] is None
 
 
 def test_a_neighbour_that_int8_loses_is_counted():
-    # Twelve vectors on an arc: each one's ten nearest are all others but the far end.
-    angles = np.linspace(0, 1, 12)
+    # 50 vectors on an arc, of which 40 to 44 go where 5 to 9 are, and these there.
+    angles = np.linspace(0, 1, 50)
     arc = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    # With the ends exchanged, the ten between take one end for the other; the ends still leave out each other.
-    exchanged = arc[[11, *range(1, 11), 0]]
+    exchanged = arc.copy()
+    exchanged[5:10], exchanged[40:45] = arc[40:45], arc[5:10]
 
-    assert measure_fidelity(arc, exchanged).neighbour_overlap == pytest.approx((10 * 0.9 + 2 * 1.0) / 12)
+    fidelity = measure_fidelity(arc, exchanged)
+
+    def nearest(angles: np.ndarray) -> list[set[int]]:
+        order = [
+            sorted(set(range(50)) - {text}, key=lambda other: abs(angles[other] - angles[text])) for text in range(50)
+        ]
+        return [set(found[:5]) for found in order]
+
+    moved = np.arccos(exchanged[:, 0])
+    kept = [len(left & right) / 5 for left, right in zip(nearest(angles), nearest(moved), strict=True)]
+    assert fidelity.neighbour_overlap == pytest.approx(np.mean(kept), abs=0.03)  # ties on the arc fall either way
+    assert fidelity.neighbour_overlap < 0.9
 
 
-def test_few_texts_have_few_neighbours():
-    fidelity = measure_fidelity(np.eye(3), np.eye(3))
+def test_queries_look_for_documents_with_the_vectors_that_queries_have(vectors: np.ndarray):
+    queries = np.random.default_rng(3).normal(size=vectors.shape)
 
-    assert fidelity.neighbour_overlap == fidelity.mixed_overlap == 1
+    kept = measure_fidelity(vectors, vectors, queries=(queries, queries))
+    lost = measure_fidelity(vectors, vectors, queries=(queries, vectors))
+
+    assert (kept.neighbour_overlap, kept.mixed_overlap) == (1, 1)
+    assert lost.mixed_overlap is not None
+    assert lost.mixed_overlap < 0.25, "int8 queries that are other ones than in fp32 find other documents"
+    assert lost.cosine_mean == pytest.approx(1), "cosines are those of documents"
+
+
+def test_an_index_of_fp32_vectors_is_searched_by_int8_queries(vectors: np.ndarray):
+    fidelity = measure_fidelity(vectors, -vectors, queries=(vectors, vectors))
+
+    assert fidelity.mixed_overlap == 1
+    assert fidelity.neighbour_overlap == 0
+
+
+def test_how_much_a_vector_hangs_on_its_company_is_told_by_its_worst_text(vectors: np.ndarray):
+    together = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    alone = together.copy()
+    alone[7] = np.roll(alone[7], 1)
+
+    fidelity = measure_fidelity(vectors, together, alone=alone)
+
+    assert fidelity.batch_cosine_min == pytest.approx(float(together[7] @ alone[7]), abs=1e-6)
+    assert fidelity.batch_difference_max == pytest.approx(float(np.abs(together[7] - alone[7]).max()), abs=1e-6)
+    unmeasured = measure_fidelity(vectors, together)
+    assert (unmeasured.batch_cosine_min, unmeasured.batch_difference_max) == (None, None)
 
 
 def test_a_vector_of_zeros_is_no_division_by_zero():
@@ -110,8 +163,13 @@ def test_a_manifest_gets_plain_rounded_numbers():
         "neighbour_overlap": 0.25,
         "mixed_overlap": 0.75,
         "texts": 45,
+        "neighbours": 0,
+        "batch_cosine_min": None,
+        "batch_difference_max": None,
     }
 
 
 def test_the_measures_are_plain_numbers(vectors: np.ndarray):
-    assert {type(value) for value in measure_fidelity(vectors, vectors).as_dict().values()} == {float, int}
+    measured = measure_fidelity(vectors, vectors, alone=vectors)
+
+    assert {type(value) for value in measured.as_dict().values()} == {float, int}

@@ -126,7 +126,11 @@ def test_the_manifest_tells_the_fidelity_on_texts_that_calibration_did_not_see(
     fidelity = dict(read.engines[engine].fidelity)
 
     assert fidelity.pop("texts") == len(passages) - 40
-    assert set(fidelity) == {"cosine_mean", "cosine_p1", "cosine_min", "neighbour_overlap", "mixed_overlap"}
+    assert fidelity.pop("neighbours") == min(10, (len(passages) - 40) // 10)
+    assert 0 <= fidelity.pop("batch_difference_max") < 0.05
+    assert set(fidelity) == {
+        *("cosine_mean", "cosine_p1", "cosine_min", "neighbour_overlap", "mixed_overlap", "batch_cosine_min"),
+    }
     assert all(0 < value <= 1 for value in fidelity.values())
     assert fidelity["cosine_min"] <= fidelity["cosine_p1"] <= fidelity["cosine_mean"]
     assert fidelity["cosine_mean"] > 0.985
