@@ -70,7 +70,7 @@ class QuantizedEmbedder:
         :param engine: "auto" for the one that the manifest measured fastest among those installed,
             "openvino", "ipex", or "torch" for fp32 weights as they are.
         :param pooling: "cls" or "mean"; needed only where the model's files do not say.
-        :param max_seq_len: tokens per text at the most; longer texts are cut, with a warning.
+        :param max_seq_len: tokens per text at the most; longer texts are cut, with one warning.
         :param query_prompt: prefix of queries; "" for none.
         :param document_prompt: prefix of documents; "" for none.
         :param normalize: whether vectors have length one.
@@ -130,6 +130,7 @@ class QuantizedEmbedder:
         directory = source.fetch()
         manifest = Manifest.read(directory)
         kind = kind or choose_engine(config, directory, manifest).kind
+        self._told_of_cut: set[str] = set()
         self._settings = _resolve_settings(directory, source.name, manifest, config.overrides)
         self._form = output_form(
             self._settings.dimension,
@@ -181,7 +182,7 @@ class QuantizedEmbedder:
         :raises ModelError: if the model gives a vector that is not finite.
         """
         prompt = self._settings.query_prompt if prompt is None else prompt
-        return self._joined(self._embed(texts, prompt, batch_size, progress_bar))
+        return self._joined(self._embed(texts, prompt, batch_size, progress_bar, "queries"))
 
     def embed_documents(
         self,
@@ -252,9 +253,14 @@ class QuantizedEmbedder:
             check_finite(vectors[texts], texts)
         return vectors
 
-    def count_tokens(self, texts: Sequence[str]) -> int:
-        """Return how many tokens embedding these texts runs through the model, padding not counted."""
-        tokens, _ = self._tokenizer(texts)
+    def count_tokens(self, texts: Sequence[str], prompt: str | None = None) -> int:
+        """Return how many tokens embedding these documents runs through the model, padding not counted.
+
+        :param prompt: prefix in place of the document prompt; None is the document prompt.
+        """
+        prompt = self._settings.document_prompt if prompt is None else prompt
+        tokens, truncated = self._tokenizer([prompt + text for text in texts])
+        self._tell_of_cut(truncated, len(texts), "documents")
         return len(tokens.ids)
 
     @property
@@ -283,7 +289,9 @@ class QuantizedEmbedder:
         """Close the embedder."""
         self.close()
 
-    def _embed(self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool) -> Iterator[np.ndarray]:
+    def _embed(
+        self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool, kind: str = "documents"
+    ) -> Iterator[np.ndarray]:
         """Yield the vectors of consecutive texts, a window at a time."""
         check_whole_number(batch_size, "batch_size")
         encoder = WindowEncoder(self._tokenizer, self._engine, self._settings.dimension, self._rows)
@@ -294,9 +302,15 @@ class QuantizedEmbedder:
                 count += len(window.vectors)
                 truncated += window.truncated
                 yield self._form.apply(window.vectors)
-        if truncated:
+        self._tell_of_cut(truncated, count, kind)
+
+    def _tell_of_cut(self, truncated: int, count: int, kind: str) -> None:
+        """Warn of texts that were cut, of queries once and of documents once: a program embeds many times."""
+        if truncated and kind not in self._told_of_cut:
+            self._told_of_cut.add(kind)
             logger.warning(
-                "%d of %d texts were longer than %d tokens and were cut.", truncated, count, self._settings.max_seq_len
+                "%d of %d %s were longer than %d tokens and were cut. Later ones are, too, without a word.",
+                *(truncated, count, kind, self._settings.max_seq_len),
             )
 
     def _joined(self, windows: Iterator[np.ndarray]) -> np.ndarray:

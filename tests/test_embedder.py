@@ -247,7 +247,9 @@ def test_texts_over_the_limit_are_cut_with_one_warning_that_counts_them(
 
     vectors = embedder.embed_documents(["if", long, "for", long + " pass", long])
 
-    assert [record.getMessage() for record in warned] == ["3 of 5 texts were longer than 8 tokens and were cut."]
+    assert [record.getMessage() for record in warned] == [
+        "3 of 5 documents were longer than 8 tokens and were cut. Later ones are, too, without a word."
+    ]
     assert warned[0].levelno == logging.WARNING
     assert np.allclose(vectors[1], vectors[3], atol=1e-6)
 
@@ -260,7 +262,22 @@ def test_the_cut_texts_of_all_windows_are_counted_together(
 
     embedder.embed_documents(["if while for class " * 20] * 5)
 
-    assert [record.getMessage() for record in warned] == ["5 of 5 texts were longer than 8 tokens and were cut."]
+    assert [record.getMessage() for record in warned] == [
+        "5 of 5 documents were longer than 8 tokens and were cut. Later ones are, too, without a word."
+    ]
+
+
+def test_an_embedder_warns_once_of_documents_and_once_of_queries(tiny_cls_model: Path, warned: list[logging.LogRecord]):
+    embedder = QuantizedEmbedder(tiny_cls_model, engine="torch", max_seq_len=8)
+    long = ["if while for class " * 20]
+
+    for _ in range(3):
+        embedder.embed_documents(long)
+        embedder.embed_queries(long)
+        list(embedder.iter_embed(long))
+
+    said = [(record.levelno, record.getMessage().split()[3]) for record in warned if record.levelno >= logging.WARNING]
+    assert said == [(logging.WARNING, "documents"), (logging.WARNING, "queries")]
 
 
 def test_texts_within_the_limit_raise_no_warning(embedder: QuantizedEmbedder, warned: list[logging.LogRecord]):
@@ -541,6 +558,7 @@ def test_tokens_are_counted_without_padding(embedder: QuantizedEmbedder, minilm:
     tokens, _ = TextTokenizer(minilm, 256)(texts)
 
     assert embedder.count_tokens(texts) == tokens.lengths.sum() == 3 + 5 + 256
+    assert embedder.count_tokens(texts[:2], prompt="two words ") == 3 + 5 + 2 * 2
 
 
 def test_tokens_are_embedded_as_they_are(embedder: QuantizedEmbedder, minilm: Path):

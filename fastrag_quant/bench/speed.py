@@ -19,6 +19,7 @@ from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.errors import InputError
 from fastrag_quant.host.extras import require
 from fastrag_quant.host.memory import peak_memory_bytes
+from fastrag_quant.model.source import ModelSource
 from fastrag_quant.model.tokenization import RaggedTokens
 
 Input = TypeVar("Input")
@@ -56,7 +57,9 @@ class SpeedResult:
     """What was measured; times in milliseconds per call of ``batch_size`` texts.
 
     :param mode: a key of :data:`fastrag_quant.bench.modes.MODES`, with "-bf16" where that was on.
+    :param model: its name, without a path of this machine.
     :param seq_len: tokens per text, None for real text.
+    :param tokens_per_second: of tokens that ran, those of a prompt among them and padding not.
     :param samples_per_second: throughput; on real text, of one call over all samples.
     :param first_call_ms: the call right after loading, which compiles its shape.
     :param load_seconds: from the start of loading, imports included, until the model is ready.
@@ -133,7 +136,7 @@ def measure_speed(
         )
     return SpeedResult(
         mode=mode + ("-bf16" if bf16 else ""),
-        model=model,
+        model=ModelSource(model).public_name,
         input=f"random tokens, length {settings.seq_len}" if texts is None else "text",
         batch_size=settings.batch_size,
         seq_len=settings.seq_len if texts is None else None,
@@ -175,12 +178,13 @@ def _time_texts(
     def embed(batch: Sequence[str]) -> np.ndarray:
         return embedder.embed_documents(batch, batch_size=size)
 
+    tokens = embedder.count_tokens(texts)  # warns of texts that are cut, before time is taken
     first, *_ = _time_calls(embed, batches[:1], 1)
     embedder.warm_up(batch_size=size)
     _time_calls(embed, batches[: settings.warmup], settings.warmup)
     calls = _time_calls(embed, batches, len(batches), progress_bar)
     (whole,) = _time_calls(embed, [texts], 1)
-    return _Timing(len(texts), embedder.count_tokens(texts), first, calls, whole)
+    return _Timing(len(texts), tokens, first, calls, whole)
 
 
 def _time_calls(

@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.bench import speed as speed_module
 from fastrag_quant.bench.modes import MODES
 from fastrag_quant.bench.speed import SpeedSettings, measure_speed
 from fastrag_quant.engines.padded import PaddedEngine
@@ -138,6 +140,52 @@ def test_real_text_runs_in_calls_of_the_batch_size_and_then_whole(
     assert timed == [passages[:2], passages[2:4], passages[4:5]]
     assert whole == passages[:5]
     assert (result.samples, result.input) == (5, "text")
+
+
+def test_tokens_are_those_that_ran_the_prompt_among_them(
+    tiny_cls_model: Path, passages: list[str], tokens: list[RaggedTokens]
+):
+    prompts = {"prompts": {"document": "class import lambda "}, "default_prompt_name": None}
+    (tiny_cls_model / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    texts = [passage[:20] for passage in passages[:4]]
+
+    result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(batch_size=4, warmup=0), texts)
+
+    whole = tokens[-1]
+    assert len(whole) == 4
+    without = QuantizedEmbedder(tiny_cls_model, "torch", document_prompt="").count_tokens(texts)
+    assert len(whole.ids) > without
+    assert result.tokens_per_second / result.samples_per_second == pytest.approx(len(whole.ids) / 4)
+
+
+def test_cut_texts_are_told_of_once_and_never_while_time_is_taken(
+    tiny_cls_model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    before_and_after: list[tuple[int, int]] = []
+    time_calls = speed_module._time_calls
+
+    def watched(*given: Any) -> list[float]:
+        before = len(caplog.records)
+        seconds = time_calls(*given)
+        before_and_after.append((before, len(caplog.records)))
+        return seconds
+
+    monkeypatch.setattr(speed_module, "_time_calls", watched)
+
+    measure_speed(str(tiny_cls_model), "hf", SpeedSettings(batch_size=1, warmup=1), ["short", "error " * 100] * 3)
+
+    assert [record.getMessage().split(".")[0] for record in caplog.records] == [
+        "3 of 6 documents were longer than 64 tokens and were cut"
+    ]
+    assert len(before_and_after) == 4
+    assert all(before == after for before, after in before_and_after)
+
+
+def test_a_result_names_the_model_and_not_where_it_lies(tiny_cls_model: Path):
+    result = measure_speed(str(tiny_cls_model), "hf", SpeedSettings(1, 1, 16, 0))
+
+    assert result.model == tiny_cls_model.name
+    assert str(tiny_cls_model.parent) not in json.dumps(asdict(result))
 
 
 def test_fewer_texts_than_samples_are_all_timed(tiny_cls_model: Path, passages: list[str]):
