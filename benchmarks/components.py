@@ -20,7 +20,7 @@ from haystack import Document, Pipeline
 from tabulate import tabulate
 
 from fastrag_quant import QuantizedDocumentEmbedder
-from fastrag_quant.bench.local_task import read_task
+from fastrag_quant.bench.task_files import read_task
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines import AUTO, INT8_KINDS
 from fastrag_quant.shared import SharedEmbedder

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from fastrag_quant.bench.local_task import LocalTask, read_task
+from fastrag_quant.bench.local_task import LocalTask
 from fastrag_quant.bench.measures import ndcg
+from fastrag_quant.bench.task_files import read_task
 from fastrag_quant.engines import AUTO, ENGINE_KINDS
 
 TOP_K = 10

@@ -50,6 +50,7 @@ QUALITY = QualityResult(
     },
     model="int8",
     baseline="fp32",
+    engine="ipex",
     environment=ENVIRONMENT,
 )
 NODE = Latency(mean_ms=2.5, std_ms=0.25, p50_ms=2.0, p95_ms=4.0, p99_ms=8.0)
@@ -57,6 +58,8 @@ PIPELINE = PipelineResult(
     pipeline="haystack1/latency.yaml",
     queries=100,
     documents=None,
+    model=None,
+    changed=[],
     concurrency=4,
     queries_per_second=12.5,
     total=replace(NODE, p99_ms=9.75),

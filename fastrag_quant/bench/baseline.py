@@ -1,10 +1,11 @@
-"""Which fp32 model an int8 model is compared with, and when two models are the same."""
+"""Which engine runs a model, which fp32 model it is compared with, and when two models are the same."""
 
 from __future__ import annotations
 
 import hashlib
 
-from fastrag_quant.engines.choice import fp32_of, int8_engines
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.engines.choice import choose_engine, fp32_of, int8_engines
 from fastrag_quant.errors import InputError
 from fastrag_quant.model.manifest import MANIFEST_NAME, FileRecord, Manifest
 from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource
@@ -12,10 +13,17 @@ from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
-def is_int8(model: str) -> bool:
-    """Return whether a model directory or hub model has int8 weights."""
-    directory = ModelSource(model).fetch()
-    return bool(int8_engines(directory, Manifest.read(directory)))
+def int8_engine(model: str, engine: str) -> str | None:
+    """Return the engine that runs a model in int8, whichever "auto" is here: scores are an engine's.
+
+    :param model: a directory or a hub name.
+    :param engine: an engine's name, or "auto".
+    :return: None for a model without int8 weights.
+    """
+    config = EmbedderConfig(model, engine)
+    directory = config.source.fetch()
+    manifest = Manifest.read(directory)
+    return choose_engine(config, directory, manifest).kind.name if int8_engines(directory, manifest) else None
 
 
 def baseline_of(model: str) -> str:

@@ -1,21 +1,15 @@
-"""Tasks from local files: retrieval in BEIR layout, and reranking from a jsonl file."""
+"""A task of local data: queries, documents, and the measures of a ranking by cosine."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from fastrag_quant.bench.measures import average_precision, ndcg, reciprocal_rank
 from fastrag_quant.bench.quality import Scores, TextEmbedder
-from fastrag_quant.errors import InputError
-from fastrag_quant.text_files import open_text
 from fastrag_quant.vectors.output import unit
 
 _RANKS = 1000
@@ -80,89 +74,14 @@ class LocalTask:
         for start in range(0, len(names), rows):
             scores = queries[start : start + rows] @ documents.T
             for query, row in zip(names[start : start + rows], scores, strict=True):
-                rankings[query] = ids[_best(row)].tolist()
+                rankings[query] = self._without_itself(query, ids[_best(row)].tolist())
         return rankings
 
-
-def read_task(path: Path) -> LocalTask:
-    """Read a task.
-
-    :param path: a folder in BEIR layout (corpus.jsonl, queries.jsonl, qrels/test.tsv) or a jsonl file
-        of objects with query, positive and negative; each plain or gzipped.
-    :raises InputError: if it is neither or cannot be read.
-    """
-    try:
-        if path.is_dir():
-            return _read_beir(path)
-        return _read_reranking(path)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        msg = (
-            f"{path} cannot be read as a task ({error!r}): pass a folder in BEIR layout (corpus.jsonl, queries.jsonl, "
-            "qrels/test.tsv) or a .jsonl file of objects with query, positive and negative, plain or gzipped."
-        )
-        raise InputError(msg) from error
-
-
-def _read_beir(folder: Path) -> LocalTask:
-    relevance: dict[str, dict[str, float]] = {}
-    with _open(folder / "qrels" / "test.tsv") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            relevance.setdefault(row["query-id"], {})[row["corpus-id"]] = float(row["score"])
-    relevance = {query: judged for query, judged in relevance.items() if max(judged.values()) > 0}
-    queries = {row["_id"]: row["text"] for row in _rows(folder / "queries.jsonl") if row["_id"] in relevance}
-    if not queries:
-        msg = "no query has a relevant document"
-        raise ValueError(msg)
-    documents = {row["_id"]: _with_title(row) for row in _rows(folder / "corpus.jsonl")}
-    return LocalTask(folder.resolve().name, queries, documents, relevance)
-
-
-def _with_title(row: Mapping[str, str]) -> str:
-    # As BEIR and MTEB join them.
-    return f"{row.get('title') or ''} {row['text']}".strip()
-
-
-def _read_reranking(path: Path) -> LocalTask:
-    queries: dict[str, str] = {}
-    documents: dict[str, str] = {}
-    relevance: dict[str, dict[str, float]] = {}
-    candidates: dict[str, list[str]] = {}
-    for number, row in enumerate(_rows(path)):
-        query, positive, negative = row["query"], _texts(row["positive"]), _texts(row["negative"])
-        if not positive or not negative:  # nothing to rank, as in MTEB
-            continue
-        name = f"q{number}"
-        queries[name] = str(query)
-        ids = {text: documents.setdefault(text, f"d{len(documents)}") for text in [*positive, *negative]}
-        relevance[name] = {ids[text]: 1.0 for text in positive}
-        candidates[name] = list(dict.fromkeys(ids.values()))
-    if not queries:
-        msg = "no query has a positive and a negative"
-        raise ValueError(msg)
-    return LocalTask(
-        _plain_name(path), queries, {name: text for text, name in documents.items()}, relevance, candidates
-    )
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    return [str(text) for text in value]
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with _open(path) as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
-
-
-def _open(path: Path) -> IO[str]:
-    return open_text(path if path.is_file() or path.suffix == ".gz" else path.with_name(f"{path.name}.gz"))
-
-
-def _plain_name(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".jsonl")
+    def _without_itself(self, query: str, ranking: list[str]) -> list[str]:
+        """Drop the document that is the query, as BEIR and MTEB do (ArguAna, Quora), unless it is an answer."""
+        if query not in self.documents or self.relevance[query].get(query, 0) > 0:
+            return ranking
+        return [name for name in ranking if name != query]
 
 
 def _best(scores: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from fastrag_quant.bench.environment import Environment
 from fastrag_quant.bench.latency import Latency
 from fastrag_quant.errors import InputError
 from fastrag_quant.host.extras import is_installed
+from fastrag_quant.model.source import ModelSource
 from fastrag_quant.pipelines import load_pipeline
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 
-# How this package's nodes and components spell the model that they run.
-_MODEL_PARAMETERS = ("embedding_model", "model_name_or_path", "model")
+# How this package's parts that run an int8 model spell it: the nodes of Haystack 1, and else the components.
+_MODEL_PARAMETERS = {
+    "QuantizedBiEncoderRetriever": "embedding_model",
+    "QuantizedBiEncoderRanker": "model_name_or_path",
+}
+_COMPONENTS_MODULE = "fastrag_quant.components."
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,15 @@ class PipelineResult:
 
     :param nodes: name → latency of each node that ran, in the order in which they run.
     :param total: latency of a query, as its caller sees it.
+    :param model: the name of the model that took the place of the file's, None where that ran.
+    :param changed: the parts that it was given to.
     """
 
     pipeline: str
     queries: int
     documents: int | None
+    model: str | None
+    changed: list[str]
     concurrency: int
     queries_per_second: float
     total: Latency
@@ -76,7 +85,8 @@ class PipelineResult:
     def summary(self) -> str:
         """Return how many queries ran and how fast, in one line."""
         callers = "1 caller" if self.concurrency == 1 else f"{self.concurrency} callers"
-        return f"{self.queries} queries, {callers}, {self.queries_per_second:.1f} queries/s"
+        run = f"{self.queries} queries, {callers}, {self.queries_per_second:.1f} queries/s"
+        return f"{run}, {self.model} in {' and '.join(self.changed)}" if self.model else run
 
 
 def default_pipeline() -> Path:
@@ -105,7 +115,8 @@ def measure_pipeline(
     :param path: a YAML file of the Haystack that is installed.
     :param documents: texts to put into its document store first; None leaves the store as it is.
     :param model: what this package's parts run, in place of what the file says.
-    :raises InputError: if there is no such file, there are no queries, or nowhere to put documents.
+    :raises InputError: if there is no such file, there are no queries, nowhere to put documents, or
+        nothing that could run the model.
     """
     settings = settings or PipelineSettings()
     if not queries:
@@ -113,7 +124,7 @@ def measure_pipeline(
         raise InputError(msg)
     # Haystack reports usage over the network unless told not to, before it is imported; not while we measure.
     os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
-    pipeline = _load(path, model)
+    pipeline, changed = _load(path, model)
     if documents is not None:
         pipeline.write(documents)
     by_node: dict[str, list[float]] = {}
@@ -128,6 +139,8 @@ def measure_pipeline(
         pipeline=f"{path.parent.name}/{path.name}",
         queries=len(queries),
         documents=None if documents is None else len(documents),
+        model=None if model is None else ModelSource(model).public_name,
+        changed=changed,
         concurrency=settings.concurrency,
         queries_per_second=len(queries) / elapsed,
         total=Latency.of(of_queries),
@@ -136,22 +149,58 @@ def measure_pipeline(
     )
 
 
-def _load(path: Path, model: str | None) -> Haystack1Pipeline | Haystack2Pipeline:
+def _load(path: Path, model: str | None) -> tuple[Haystack1Pipeline | Haystack2Pipeline, list[str]]:
+    """Return a pipeline, and the names of its parts that were given the model."""
     if model is None or not path.is_file():
-        return _runnable(load_pipeline(path))
+        return _runnable(load_pipeline(path)), []
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        msg = f"{path} is not YAML that can be read: {error}"
+        raise InputError(msg) from error
+    content, changed = _with_model(content, model)
+    if not changed:
+        there = ", ".join(name for name, _ in _parts(content)) or "no components"
+        msg = f"{path} has no part of this package that could run {model}; it has {there}. Leave --model-name out."
+        raise InputError(msg)
     with tempfile.TemporaryDirectory() as folder:
-        changed = Path(folder) / path.name
-        changed.write_text(yaml.safe_dump(_with_model(yaml.safe_load(path.read_text(encoding="utf-8")), model)))
-        return _runnable(load_pipeline(changed))
+        copy = Path(folder) / path.name
+        copy.write_text(yaml.safe_dump(content), encoding="utf-8")
+        return _runnable(load_pipeline(copy)), changed
 
 
-def _with_model(content: dict[str, Any], model: str) -> dict[str, Any]:
-    components = content["components"]
-    for part in components.values() if isinstance(components, dict) else components:
-        if "Quantized" in part["type"]:
-            parameters = part.get("init_parameters") or part.get("params") or {}
-            parameters.update({name: model for name in _MODEL_PARAMETERS if name in parameters})
-    return dict(content)
+def _with_model(content: Any, model: str) -> tuple[Any, list[str]]:
+    """Give a model to every part of this package that runs one, whether the file names one there or leaves it out.
+
+    :param content: of a pipeline's YAML, changed in place.
+    :return: the content, and the names of the components that are or hold such parts.
+    """
+    return content, [name for name, part in _parts(content) if _give_model(part, model)]
+
+
+def _parts(content: Any) -> list[tuple[str, Any]]:
+    components = content.get("components") if isinstance(content, dict) else None
+    if isinstance(components, dict):
+        return [(str(name), part) for name, part in components.items()]
+    found = components if isinstance(components, list) else []
+    return [(str(part.get("name")), part) for part in found if isinstance(part, dict)]
+
+
+def _give_model(part: Any, model: str) -> bool:
+    """Set the model of a part, or of parts inside it, and return whether there was one."""
+    if isinstance(part, list):
+        given = [_give_model(inner, model) for inner in part]  # to each, so no generator
+        return any(given)
+    if not isinstance(part, dict):
+        return False
+    kind = str(part.get("type"))
+    is_component = kind.startswith(_COMPONENTS_MODULE) and "Quantized" in kind
+    parameter = "model" if is_component else _MODEL_PARAMETERS.get(kind)
+    if parameter is None:
+        return _give_model(list(part.values()), model)
+    name = "init_parameters" if is_component else "params"
+    part[name] = {**(part.get(name) or {}), parameter: model}
+    return True
 
 
 def _runnable(pipeline: Any) -> Haystack1Pipeline | Haystack2Pipeline:

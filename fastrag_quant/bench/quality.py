@@ -18,6 +18,7 @@ import numpy as np
 from fastrag_quant.bench.bootstrap import interval, resampled_means
 from fastrag_quant.bench.environment import Environment
 from fastrag_quant.bench.json_files import write_json
+from fastrag_quant.errors import InputError
 
 FP32, INT8, MIXED = "fp32", "int8", "int8 queries on an fp32 index"
 
@@ -109,10 +110,16 @@ class TaskQuality:
 
 @dataclass(frozen=True)
 class QualityResult(TaskQuality):
-    """The same with what was compared, and where."""
+    """The same with what was compared, and where.
+
+    :param model: its name, without a path of this machine.
+    :param baseline: the same of the fp32 model.
+    :param engine: what ran int8, None where the baseline was scored alone.
+    """
 
     model: str
     baseline: str
+    engine: str | None
     environment: Environment
 
 
@@ -145,8 +152,9 @@ def score_systems(task: Task, models: QualityModels, folder: Path) -> dict[str, 
     :param folder: an existing folder for the task's file; systems scored there before, on the same
         data by the same models, are not scored again.
     :return: system → scores, the task's main measure first.
+    :raises InputError: if the file is there and holds something else.
     """
-    path = folder / f"{_file_name(task.name)}.json"
+    path = scores_file(task.name, folder)
     fingerprint = f"{task.fingerprint} {models.digest}"
     known = _read_known(path, fingerprint)
     systems = models.systems(task)
@@ -218,6 +226,19 @@ def scores_of(measure: str, score: float, queries: list[float] | None) -> Scores
     return Scores(measure, score, queries if is_mean else None)
 
 
+def scores_file(task: str, folder: Path) -> Path:
+    """Return where the scores of a task are kept.
+
+    :raises InputError: if there is a file of that name that holds something else.
+    """
+    name = re.sub(r"[^\w.-]+", "-", task)
+    path = folder / f"{name}.json"
+    if path.exists() and not (path.is_file() and '"fingerprint"' in path.read_text(encoding="utf-8", errors="replace")):
+        msg = f"{path} is no file of scores, and would be overwritten: move it, or pass another folder as --results."
+        raise InputError(msg)
+    return path
+
+
 def _read_known(path: Path, fingerprint: str) -> dict[str, list[Scores]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -226,7 +247,3 @@ def _read_known(path: Path, fingerprint: str) -> dict[str, list[Scores]]:
         return {system: [Scores(**score) for score in scores] for system, scores in content["systems"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}  # nothing there, or of another version: scored again
-
-
-def _file_name(task: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", task)

@@ -107,34 +107,35 @@ def _quality(results: Sequence[QualityResult]) -> str:
     for result in results:
         for system, change in result.differences.items():
             if change.low is not None and change.high is not None:
-                name = f"{result.task} {result.measure}: {'int8' if system == INT8 else 'fp32 index'}"
+                compared = "int8" if system == INT8 else "fp32 index"
+                name = f"{result.task} {result.measure}: {compared} on {result.engine}"
                 intervals[name] = (change.absolute, change.low, change.high)
     label = "difference to fp32, with its 95 % interval"
     charts = [_figure("Difference to fp32", interval_chart(intervals, label))] if intervals else []
-    compared = dict.fromkeys(f"{result.model} against {result.baseline}" for result in results)
-    note = f"{'; '.join(compared)}. An interval that holds 0 is no more than luck."
+    systems = dict.fromkeys(f"{result.model} against {result.baseline}" for result in results)
+    note = f"{'; '.join(systems)}. An interval that holds 0 is no more than luck."
     return f"<h2>Quality</h2><p>{escape(note)}</p>{_charts(charts)}{quality_table(results).html()}"
 
 
 def _accuracy_against_speed(quality: Sequence[QualityResult], speed: Sequence[SpeedResult]) -> str:
-    """Join by model: the fastest result of each mode, and the last score of each model, which is the average."""
-    scores = {}
+    """Join by model and engine: the fastest result of each mode, and the last score, which is the average."""
+    scores: dict[tuple[str, str | None], float] = {}
     for result in quality:
-        scores[result.baseline] = (result.scores[FP32], result)
+        scores[result.baseline, None] = result.scores[FP32]
         if INT8 in result.scores:
-            scores[result.model] = (result.scores[INT8], result)
+            scores[result.model, result.engine] = result.scores[INT8]
     points: dict[str, tuple[float, float]] = {}
     for run in speed:
-        if run.model in scores:
-            score, _ = scores[run.model]
+        mode = MODES.get(run.mode)  # not of bf16, in which nothing was scored
+        score = scores.get((run.model, mode.kind.name if mode.is_int8 else None)) if mode else None
+        if score is not None:
             points[run.mode] = max(points.get(run.mode, (0.0, score)), (run.samples_per_second, score))
     if len(points) < 2:
         return ""
     colours = _colours(run.mode for run in speed)
     chart = scatter_chart(points, Axes("texts per second, the fastest of each mode", "score"), colours)
-    _, last = next(reversed(scores.values()))
-    note = "A score belongs to a model, not to a mode: modes that run the same weights share it."
-    figure = _figure(f"{last.task}, {last.measure}", legend(list(points), colours) + chart)
+    note = "int8 has the score that was measured on the engine of the mode; modes that run fp32 have that of fp32."
+    figure = _figure(f"{quality[-1].task}, {quality[-1].measure}", legend(list(points), colours) + chart)
     return f"<h2>Accuracy against speed</h2><p>{escape(note)}</p>{_charts([figure])}"
 
 

@@ -16,7 +16,7 @@ from fastrag_quant.errors import InputError
 
 Result = SpeedResult | QualityResult | PipelineResult
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _KINDS: dict[str, type[Result]] = {"speed": SpeedResult, "quality": QualityResult, "pipeline": PipelineResult}
 

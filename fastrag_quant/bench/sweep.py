@@ -77,6 +77,9 @@ def run_all(
             yield _in_a_process(run, texts, options)
         except FastragQuantError as error:
             yield FailedRun(run, str(error))
+        except (Exception, SystemExit) as error:
+            first, *_ = str(error).strip().splitlines() or [""]
+            yield FailedRun(run, f"{type(error).__name__}: {first}" if first else type(error).__name__)
 
 
 def _in_a_process(run: SpeedRun, texts: Sequence[str] | None, options: dict[str, Any]) -> SpeedResult:
@@ -87,5 +90,5 @@ def _in_a_process(run: SpeedRun, texts: Sequence[str] | None, options: dict[str,
                 measure_speed, run.model, run.mode, run.settings, texts, bf16=run.bf16, **options
             ).result()
         except BrokenProcessPool as error:
-            msg = f"The process that measured the mode {run.mode} crashed: {error}"
+            msg = f"The process that measured the mode {run.mode} crashed, or was out of memory: {error}"
             raise FastragQuantError(msg) from error

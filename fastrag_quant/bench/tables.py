@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from fastrag_quant.bench.latency import Latency
 from fastrag_quant.bench.pipeline import PipelineResult
-from fastrag_quant.bench.quality import FP32, Difference, TaskQuality
+from fastrag_quant.bench.quality import FP32, Difference, QualityResult
 from fastrag_quant.bench.speed import SpeedResult
 
 _LATENCY_HEADERS = ("mean ± std ms", "p50", "p95", "p99")
@@ -51,15 +51,21 @@ def speed_table(results: Sequence[SpeedResult]) -> Table:
     return Table(headers, rows)
 
 
-def quality_table(results: Sequence[TaskQuality]) -> Table:
+def quality_table(results: Sequence[QualityResult]) -> Table:
     """Return a row per task and measure."""
     systems = list(dict.fromkeys(system for result in results for system in result.differences))
-    headers = ["task", "measure", "queries", FP32]
+    headers = ["task", "measure", "engine", "queries", FP32]
     for system in systems:
         headers += [system, "difference", "95 % interval"]
     rows = []
     for result in results:
-        row = [result.task, result.measure, str(result.queries or ""), f"{result.scores[FP32]:.4f}"]
+        row = [
+            result.task,
+            result.measure,
+            result.engine or "",
+            str(result.queries or ""),
+            f"{result.scores[FP32]:.4f}",
+        ]
         for system in systems:
             difference = result.differences.get(system)
             row += ["", "", ""] if difference is None else [f"{result.scores[system]:.4f}", *_change(difference)]

@@ -42,7 +42,9 @@ class Tracker:
     def track_quality(self, results: Sequence[QualityResult]) -> None:
         """Write a run per task: the model and the task as hyperparameters, each system's score."""
         for result in results:
-            parameters = {name: getattr(result, name) for name in ("task", "measure", "model", "baseline", "queries")}
+            parameters = {
+                name: getattr(result, name) for name in ("task", "measure", "model", "baseline", "engine", "queries")
+            }
             with self._run(parameters) as run:
                 _track_figures(run, result.scores)
 

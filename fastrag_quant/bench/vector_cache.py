@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -13,9 +14,32 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.errors import InputError
 
 # Texts that are embedded again after an interruption, at the most: seconds of work, and files of a few megabytes.
 _SHARD = 1024
+
+# The folder and the files in it are named so that nobody else's are taken for them.
+FOLDER_NAME = "fastrag_quant-vectors"
+_SUFFIX, _UNFINISHED = ".vectors.npy", ".vectors.unfinished"
+
+
+def check_folder(folder: Path) -> None:
+    """Raise before anything is embedded where vectors could not be kept.
+
+    :raises InputError: if there is something else of that name.
+    """
+    if folder.exists() and not folder.is_dir():
+        msg = f"{folder} is no folder, and vectors are kept there: move it, or pass another folder as --results."
+        raise InputError(msg)
+
+
+def remove_vectors(folder: Path) -> None:
+    """Remove the vectors that were kept in a folder, and the folder if nothing else is in it."""
+    for path in [*folder.glob(f"*{_SUFFIX}"), *folder.glob(f"*{_UNFINISHED}")]:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 class CachedEmbedder:
@@ -62,14 +86,14 @@ class CachedEmbedder:
 
     def _shard(self, side: str, texts: list[str]) -> np.ndarray:
         content = json.dumps([self._digest, side, texts])
-        path = self._folder / f"{hashlib.sha256(content.encode()).hexdigest()}.npy"
+        path = self._folder / f"{hashlib.sha256(content.encode()).hexdigest()}{_SUFFIX}"
         if path.is_file():
             stored: np.ndarray = np.load(path)
             return stored
         embed = self._embedder.embed_queries if side == "queries" else self._embedder.embed_documents
         vectors = embed(texts)
         self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".unfinished", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=self._folder, suffix=_UNFINISHED, delete=False) as file:
             np.save(file, vectors)
         Path(file.name).replace(path)
         return vectors

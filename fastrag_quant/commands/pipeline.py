@@ -42,7 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--documents", type=Path, metavar="FILE", help=f"put these into the document store first; {files}"
     )
     parser.add_argument(
-        "--model-name", "--model_name", metavar="MODEL", help="run this model in place of the one in the file"
+        "--model-name",
+        "--model_name",
+        metavar="MODEL",
+        help="run this model in this package's parts, whether the file names one there or none",
     )
     parser.add_argument(
         "--warmup", type=int, default=defaults.warmup, help="queries before timing; default: %(default)s"

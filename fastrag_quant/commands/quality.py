@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
-from fastrag_quant.bench.baseline import baseline_of, digest_of_files, is_int8
+from fastrag_quant.bench.baseline import baseline_of, digest_of_files, int8_engine
 from fastrag_quant.bench.environment import Environment, installed_versions
 from fastrag_quant.bench.json_files import check_writable
-from fastrag_quant.bench.local_task import read_task
 from fastrag_quant.bench.mteb_task import TASK_LISTS, mteb_tasks
-from fastrag_quant.bench.quality import QualityModels, QualityResult, Task, average, compare, score_systems
+from fastrag_quant.bench.quality import QualityModels, QualityResult, Task, average, compare, score_systems, scores_file
 from fastrag_quant.bench.results import write_results
 from fastrag_quant.bench.tables import quality_table
-from fastrag_quant.bench.vector_cache import CachedEmbedder
+from fastrag_quant.bench.task_files import read_task
+from fastrag_quant.bench.vector_cache import FOLDER_NAME, CachedEmbedder, check_folder, remove_vectors
 from fastrag_quant.commands.placement import add_placement_options
 from fastrag_quant.commands.tracking import add_tracking_options, tracker_of
 from fastrag_quant.embedder import QuantizedEmbedder
@@ -92,14 +92,18 @@ def run(options: argparse.Namespace) -> str:
     tasks: list[Task] = [*map(read_task, options.data), *(mteb_tasks(options.task) if options.task else [])]
     folder = _results_folder(options)
     baseline = options.baseline or baseline_of(options.model_name)
-    models = _models(options, baseline, folder / "vectors")
+    vectors = folder / FOLDER_NAME
+    _check_files([task.name for task in tasks], folder)
+    check_folder(vectors)
+    engine = int8_engine(options.model_name, options.engine)
+    models = _models(options, baseline, engine, vectors)
     scores = [score_systems(task, models, folder) for task in tasks]
     compared = [quality for task, systems in zip(tasks, scores, strict=True) for quality in compare(task.name, systems)]
     if len(tasks) > 1:
         compared.append(average(scores))
-    shutil.rmtree(folder / "vectors", ignore_errors=True)
-    comparison = {"model": options.model_name, "baseline": baseline, "environment": Environment.current()}
-    results = [QualityResult(**vars(quality), **comparison) for quality in compared]
+    remove_vectors(vectors)
+    names = [ModelSource(model).public_name for model in (options.model_name, baseline)]
+    results = [QualityResult(**vars(quality), **_comparison(names, engine)) for quality in compared]
     if options.json:
         write_results(options.json, results)
     if tracker:
@@ -124,7 +128,26 @@ def _results_folder(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _models(options: argparse.Namespace, baseline: str, vectors: Path) -> QualityModels:
+def _check_files(tasks: list[str], folder: Path) -> None:
+    """Raise before anything is embedded where scores could not be kept.
+
+    :raises InputError: for a file of something else, and for two tasks that would have the same file.
+    """
+    files: set[Path] = set()
+    for task in tasks:
+        path = scores_file(task, folder)
+        if path in files:
+            msg = f"{path} would be the scores of two tasks: rename one of them, or score them one by one."
+            raise InputError(msg)
+        files.add(path)
+
+
+def _comparison(names: list[str], engine: str | None) -> dict[str, Any]:
+    model, baseline = names
+    return {"model": model, "baseline": baseline, "engine": engine, "environment": Environment.current()}
+
+
+def _models(options: argparse.Namespace, baseline: str, engine: str | None, vectors: Path) -> QualityModels:
     pooling = "cls" if options.use_cls else None
 
     def cached(name: str, model: str, engine: str) -> tuple[CachedEmbedder, str]:
@@ -138,7 +161,7 @@ def _models(options: argparse.Namespace, baseline: str, vectors: Path) -> Qualit
         return CachedEmbedder(name, digest, load, vectors, progress_bar=sys.stderr.isatty()), digest
 
     fp32, fp32_digest = cached("fp32", baseline, "torch")
-    if not is_int8(options.model_name):
+    if engine is None:
         return QualityModels(fp32_digest, fp32, None)
-    int8, int8_digest = cached("int8", options.model_name, options.engine)
+    int8, int8_digest = cached("int8", options.model_name, engine)
     return QualityModels(f"{fp32_digest} {int8_digest}", fp32, int8)

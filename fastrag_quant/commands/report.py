@@ -14,7 +14,8 @@ HELP = "a page from results"
 DESCRIPTION = """\
 One page of HTML from what speed, quality and pipeline wrote with --json: tables, throughput against batch size,
 latency against length, accuracy against speed, and latency by pipeline node. The page loads nothing from anywhere and
-follows the reader's light or dark setting. Accuracy is joined to speed by the models' names as they were given."""
+follows the reader's light or dark setting. Accuracy is joined to speed by the models' names and
+by the engine that int8 was scored on."""
 
 EXAMPLE = """\
 example:

@@ -1,8 +1,7 @@
-"""Tasks are read from BEIR folders and reranking files, and scored by ranking real vectors."""
+"""Tasks of local data are scored by ranking real vectors."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,9 @@ import pytest
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.bench import local_task
-from fastrag_quant.bench.local_task import LocalTask, read_task
+from fastrag_quant.bench.local_task import LocalTask
 from fastrag_quant.bench.measures import ndcg
-from fastrag_quant.errors import InputError
+from fastrag_quant.bench.task_files import read_task
 
 
 class Directions:
@@ -24,56 +23,6 @@ class Directions:
     embed_documents = embed_queries
 
 
-def test_a_beir_folder_is_read_without_queries_that_nothing_answers(beir: Path, statements: LocalTask):
-    assert read_task(beir) == statements
-
-
-def test_title_and_text_are_joined_by_a_space(beir: Path):
-    rows = [{"_id": "raise", "title": "Raise", "text": "throws"}, {"_id": "for", "text": "loops"}]
-    (beir / "corpus.jsonl.gz").unlink()
-    (beir / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    assert read_task(beir).documents == {"raise": "Raise throws", "for": "loops"}
-
-
-def test_a_reranking_file_is_read_with_each_text_once(reranking: Path, statements: LocalTask):
-    task = read_task(reranking)
-
-    assert task.name == "statements"
-    assert list(task.queries.values()) == list(statements.queries.values())
-    assert sorted(task.documents.values()) == sorted(set(task.documents.values()))
-    first = next(iter(task.queries))
-    assert [task.documents[name] for name in task.relevance[first]] == [
-        statements.documents[name] for name in ("raise", "assert")
-    ]
-    assert len((task.candidates or {})[first]) == 5
-
-
-def test_a_query_without_a_positive_or_a_negative_is_left_out(tmp_path: Path):
-    rows = [
-        {"query": "no positive", "positive": [], "negative": ["a"]},
-        {"query": "no negative", "positive": ["a"], "negative": []},
-        {"query": "both", "positive": "a", "negative": ["b"]},
-    ]
-    (tmp_path / "small.jsonl").write_text("\n".join(map(json.dumps, rows)))
-
-    assert list(read_task(tmp_path / "small.jsonl").queries.values()) == ["both"]
-
-
-@pytest.mark.parametrize(
-    "content", ["", "not json", '{"query": "a"}', '{"query": "a", "positive": ["b"], "negative": []}', "[1]"]
-)
-def test_what_is_no_task_is_refused_with_what_a_task_is(content: str, tmp_path: Path):
-    (tmp_path / "bad.jsonl").write_text(content)
-
-    with pytest.raises(InputError, match=r"BEIR layout .*query, positive and negative"):
-        read_task(tmp_path / "bad.jsonl")
-    with pytest.raises(InputError, match="BEIR layout"):
-        read_task(tmp_path)
-    with pytest.raises(InputError, match="BEIR layout"):
-        read_task(tmp_path / "missing.jsonl")
-
-
 def test_retrieval_is_scored_by_ndcg_of_the_ranking_by_cosine():
     relevance = {"q": {"near": 1.0, "far": 2.0}, "r": {"far": 1.0}}
     task = LocalTask("angles", {"q": "0", "r": "2"}, {"far": "2", "near": "0.1", "mid": "1"}, relevance)
@@ -83,6 +32,32 @@ def test_retrieval_is_scored_by_ndcg_of_the_ranking_by_cosine():
     expected = [ndcg(["near", "mid", "far"], relevance["q"]), 1.0]
     assert (scores.measure, scores.queries) == ("nDCG@10", pytest.approx(expected))
     assert scores.score == pytest.approx(np.mean(expected))
+
+
+def test_a_document_whose_id_is_the_querys_is_not_ranked_as_in_mteb():
+    # In ArguAna and Quora the query itself is among the documents, and no answer to itself.
+    task = LocalTask(
+        "angles",
+        {"same": "0", "r": "2"},
+        {"same": "0", "near": "0.1", "far": "2"},
+        {"same": {"near": 1.0}, "r": {"far": 1.0}},
+    )
+
+    (scores,) = task.score(Directions(), Directions())
+
+    assert scores.queries == [1.0, 1.0]
+
+
+def test_a_document_that_is_judged_relevant_is_ranked_whatever_its_id():
+    task = LocalTask("angles", {"1": "0"}, {"1": "0", "2": "1"}, {"1": {"1": 1.0}})
+
+    assert task.score(Directions(), Directions())[0].score == 1
+
+
+def test_reranking_ranks_all_candidates_whatever_their_ids():
+    task = LocalTask("angles", {"q": "0"}, {"q": "0", "a": "1"}, {"q": {"q": 1.0}}, {"q": ["a", "q"]})
+
+    assert task.score(Directions(), Directions())[0].score == 1
 
 
 def test_reranking_is_scored_by_map_and_mrr_of_the_candidates_alone():

@@ -14,9 +14,10 @@ from mteb.abstasks.task_metadata import TaskMetadata
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.bench import mteb_task
-from fastrag_quant.bench.local_task import LocalTask, read_task
+from fastrag_quant.bench.local_task import LocalTask
 from fastrag_quant.bench.mteb_task import MtebTask, mteb_tasks
 from fastrag_quant.bench.quality import FP32, INT8, MIXED, QualityModels, score_systems
+from fastrag_quant.bench.task_files import read_task
 from fastrag_quant.commands.bench import main
 from fastrag_quant.errors import InputError
 

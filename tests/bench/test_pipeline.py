@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,6 +67,8 @@ def test_every_node_and_the_whole_are_measured(
 
     assert list(result.nodes) == [RETRIEVER, RANKER]
     assert (result.queries, result.documents, result.concurrency) == (6, 12, 1)
+    assert (result.model, result.changed) == (minilm_int8.name, [RETRIEVER, RANKER])
+    assert result.summary().endswith(f"{minilm_int8.name} in {RETRIEVER} and {RANKER}")
     assert [query for query, _ in answered] == [*queries[:2], *queries]
     assert all(0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms for latency in result.nodes.values())
     assert sum(latency.mean_ms for latency in result.nodes.values()) < result.total.mean_ms
@@ -96,10 +99,87 @@ def test_many_callers_get_the_answers_of_one(
 def test_the_model_replaces_that_of_this_packages_parts_alone():
     content = yaml.safe_load(default_pipeline().read_text())
 
-    changed = json.dumps(pipeline._with_model(content, "mine"))
+    changed, names = pipeline._with_model(content, "mine")
 
-    assert changed.count('"mine"') == 2
-    assert "models/embedder-int8" not in changed
+    assert json.dumps(changed).count('"mine"') == 2
+    assert "models/embedder-int8" not in json.dumps(changed)
+    assert names == [RETRIEVER, RANKER]
+
+
+def ranker_alone(**parameters: Any) -> dict[str, Any]:
+    """Return the default pipeline with its ranker alone, which has these parameters."""
+    content = yaml.safe_load(default_pipeline().read_text())
+    if HAYSTACK1:
+        content["components"] = [{"name": RANKER, "type": "QuantizedBiEncoderRanker", "params": parameters}]
+        content["pipelines"][0]["nodes"] = [{"name": RANKER, "inputs": ["Query"]}]
+    else:
+        content["components"] = {RANKER: {**content["components"][RANKER], "init_parameters": parameters}}
+        content["connections"] = []
+    return content
+
+
+MODEL = "model_name_or_path" if HAYSTACK1 else "model"
+
+
+@pytest.mark.parametrize("parameters", [{}, {"top_k": 3}, {"progress_bar": False, "top_k": 3}], ids=str)
+def test_the_model_is_set_where_the_file_leaves_it_out(parameters: dict[str, Any]):
+    changed, names = pipeline._with_model(ranker_alone(**parameters), "mine")
+
+    assert names == [RANKER]
+    parts = changed["components"]
+    (part,) = parts if HAYSTACK1 else parts.values()
+    assert part["params" if HAYSTACK1 else "init_parameters"] == {**parameters, MODEL: "mine"}
+
+
+@pytest.mark.parametrize("missing", ["missing", None], ids=str)
+def test_the_model_is_set_where_there_are_no_parameters_at_all(missing: str | None):
+    content = ranker_alone()
+    (part,) = content["components"] if HAYSTACK1 else content["components"].values()
+    name = "params" if HAYSTACK1 else "init_parameters"
+    part.pop(name)
+    if missing is None:
+        part[name] = None
+
+    pipeline._with_model(content, "mine")
+
+    assert part[name] == {MODEL: "mine"}
+
+
+def test_a_part_inside_another_is_found():
+    inside = {"type": "fastrag_quant.components.ranker.QuantizedBiEncoderRanker", "init_parameters": {"top_k": 1}}
+    wrapped = {"type": "somebodys.Wrapper", "init_parameters": {"ranker": inside, "others": [1, {"a": "b"}]}}
+
+    _, names = pipeline._with_model({"components": {"outer": wrapped}}, "mine")
+
+    assert inside["init_parameters"]["model"] == "mine"
+    assert names == ["outer"]
+
+
+def test_a_pipeline_with_nothing_to_change_is_refused_by_what_it_has(queries: list[str], tmp_path: Path):
+    store = {"type": "InMemoryDocumentStore", "params": {}}
+    components = [{"name": "Store", **store}] if HAYSTACK1 else {"Store": store}
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump({"components": components}))
+
+    with pytest.raises(InputError, match=r"other\.yaml has no part of this package that could run .*; it has Store"):
+        measure_pipeline(path, queries, model="mine")
+
+
+@pytest.mark.parametrize("content", ["", "- a list", "components: 3", "components: [1]", "a: b"])
+def test_a_file_that_is_no_pipeline_is_refused_when_a_model_is_to_be_set(
+    content: str, queries: list[str], tmp_path: Path
+):
+    (tmp_path / "other.yaml").write_text(content)
+
+    with pytest.raises(InputError, match=r"other\.yaml has no part of this package"):
+        measure_pipeline(tmp_path / "other.yaml", queries, model="mine")
+
+
+def test_a_file_that_is_not_yaml_is_refused(queries: list[str], tmp_path: Path):
+    (tmp_path / "other.yaml").write_text("components: [")
+
+    with pytest.raises(InputError, match=r"other\.yaml is not YAML"):
+        measure_pipeline(tmp_path / "other.yaml", queries, model="mine")
 
 
 def test_a_pipeline_without_a_retriever_has_nowhere_for_documents(

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 from sample_results import ALL, PIPELINE, QUALITY, SPEED, speed
 
+from fastrag_quant.bench.quality import INT8
 from fastrag_quant.bench.report import make_report
 from fastrag_quant.bench.tables import pipeline_table, quality_table, speed_table
 
@@ -107,6 +108,47 @@ def test_accuracy_meets_speed_where_the_models_are_the_same():
     assert "inc: 0.6458 at 252" in make_report(ALL)
     assert "hf: 0.6451 at 58" in make_report(ALL)
     assert "Accuracy against speed" not in make_report([*SPEED, replace(QUALITY, model="other")])
+
+
+def points(page: str) -> set[str]:
+    """Return the mode and score of every point of accuracy against speed."""
+    section = page[page.index("<h2>Accuracy against speed") :]
+    return set(re.findall(r"<title>([\w-]+: [\d.]+) at", section))
+
+
+def test_every_engine_has_the_score_that_was_measured_on_it():
+    other = replace(QUALITY, engine="openvino", scores={**QUALITY.scores, INT8: 0.6123})
+    modes = [speed(mode, "int8", 1, 32, 9.0) for mode in ("inc", "openvino")]
+
+    assert points(make_report([*modes, QUALITY, other])) == {"inc: 0.6458", "openvino: 0.6123"}
+    assert points(make_report([*modes, speed("hf", "fp32", 1, 32, 3.0), QUALITY])) == {"inc: 0.6458", "hf: 0.6451"}
+
+
+def test_what_computes_in_bf16_has_no_score_as_none_was_measured():
+    page = make_report([speed(mode, "fp32", 1, 32, 9.0) for mode in ("hf", "hf-bf16", "ipex")] + [QUALITY])
+
+    assert points(page) == {"hf: 0.6451", "ipex: 0.6451"}
+
+
+def test_two_engines_are_told_apart_in_the_table_and_in_the_chart():
+    page = make_report([QUALITY, replace(QUALITY, engine="openvino")])
+
+    assert {"ipex", "openvino"} <= set(re.findall(r"<td>(.*?)</td>", page))
+    assert "scifact nDCG@10: int8 on ipex" in page
+    assert "scifact nDCG@10: int8 on openvino" in page
+
+
+def test_a_table_that_is_wider_than_the_page_scrolls_in_a_frame_of_its_own():
+    page = make_report(ALL)
+    style = page[page.index("<style>") : page.index("</style>")]
+
+    assert page.count('<div class="table"><table>') == page.count("<table>") == 3
+    (frame,) = re.findall(r"\.table \{(.*?)\}", style)
+    assert "overflow-x: auto" in frame
+    assert "max-width: 100%" in frame
+    (header,) = re.findall(r"\nth \{(.*?)\}", style)
+    assert "white-space: normal" in header, "or the names of systems alone are wider than 1,100 pixels"
+    assert re.search(r"h1, h2, h3, p, td:first-child \{[^}]*overflow-wrap: anywhere", style)
 
 
 def test_names_are_text_and_not_markup():

@@ -49,11 +49,11 @@ def test_a_file_that_does_not_exist_is_refused(tmp_path: Path):
 def test_a_file_of_a_time_without_versions_is_refused_with_what_to_do(tmp_path: Path):
     written(tmp_path / "old.json", format_version=None)
 
-    with pytest.raises(InputError, match=r"old\.json has no format_version, and .* reads 1: .* measure again"):
+    with pytest.raises(InputError, match=r"old\.json has no format_version, and .* reads 2: .* measure again"):
         read_results(tmp_path / "old.json")
 
 
-@pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "1"])
+@pytest.mark.parametrize("version", [0, 1, FORMAT_VERSION + 1, "2"])
 def test_a_file_of_another_version_is_refused_with_both_versions(version: Any, tmp_path: Path):
     written(tmp_path / "file.json", format_version=version)
 

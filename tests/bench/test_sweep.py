@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fastrag_quant.bench import sweep
 from fastrag_quant.bench.speed import SpeedResult, SpeedSettings
 from fastrag_quant.bench.sweep import FailedRun, SpeedRun, plan_runs, run_all
 from fastrag_quant.errors import InputError
@@ -88,6 +95,60 @@ def test_a_run_that_fails_does_not_end_the_others(tiny_cls_model: Path):
     assert "There is no model directory" in failed.reason
     assert isinstance(result, SpeedResult)
     assert result.input == "text"
+
+
+def in_a_library(*_: Any, **__: Any) -> None:
+    msg = "could not create a primitive\nand more"
+    raise RuntimeError(msg)
+
+
+def out_of_memory(*_: Any, **__: Any) -> None:
+    raise MemoryError
+
+
+def leaving(*_: Any, **__: Any) -> None:
+    sys.exit(3)
+
+
+def killed(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Unreadable(Exception):  # noqa: N818
+    """An error as some libraries have them: it can be pickled, and not read back."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+
+
+def unreadable(*_: Any, **__: Any) -> None:
+    raise Unreadable(1, "a device is gone")
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (in_a_library, r"RuntimeError: could not create a primitive$"),
+        (out_of_memory, "MemoryError"),
+        (leaving, "SystemExit: 3"),
+        (killed, "crashed, or was out of memory"),
+        (unreadable, "crashed, or was out of memory"),
+    ],
+)
+def test_no_error_of_a_library_ends_a_sweep(
+    broken: Callable[..., None], reason: str, tiny_cls_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    runs = [SpeedRun(str(tiny_cls_model), "hf", SMALL)] * 2
+    monkeypatch.setattr(sweep, "measure_speed", broken)
+    outcomes = run_all(runs)
+
+    failed = next(outcomes)
+    monkeypatch.undo()
+    result = next(outcomes)
+
+    assert isinstance(failed, FailedRun)
+    assert re.search(reason, failed.reason)
+    assert isinstance(result, SpeedResult)
 
 
 def test_a_mode_that_is_not_installed_is_skipped_with_the_extra_that_brings_it(

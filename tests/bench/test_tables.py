@@ -45,17 +45,17 @@ def test_a_row_of_quality_has_each_systems_score_and_difference():
     table = quality_table([QUALITY, replace(QUALITY, queries=None, differences={})])
 
     assert table.headers == [
-        *("task", "measure", "queries", FP32),
+        *("task", "measure", "engine", "queries", FP32),
         *(INT8, "difference", "95 % interval"),
         *(MIXED, "difference", "95 % interval"),
     ]
     assert table.rows == [
         [
-            *("scifact", "nDCG@10", "300", "0.6451"),
+            *("scifact", "nDCG@10", "ipex", "300", "0.6451"),
             *("0.6458", "+0.0007 (+0.1%)", "-0.0084 … +0.0100"),
             *("0.6421", "-0.0030 (-0.5%)", ""),
         ],
-        ["scifact", "nDCG@10", "", "0.6451", *[""] * 6],
+        ["scifact", "nDCG@10", "ipex", "", "0.6451", *[""] * 6],
     ]
 
 

@@ -59,7 +59,7 @@ def test_a_quality_run_is_written_and_read_back(tmp_path: Path):
 
     (run,) = runs_of(tmp_path)
     assert run["hparams", "task"] == "scifact"
-    assert set(run["hparams"]) == {"task", "measure", "model", "baseline", "queries"}
+    assert set(run["hparams"]) == {"task", "measure", "model", "baseline", "engine", "queries"}
     assert {metric.name: metric.dataframe()["value"][0] for metric in run.metrics()} == {"fp32": 0.5, "int8": 0.25}
 
 

@@ -34,6 +34,8 @@ def test_the_command_prints_nodes_and_throughput(
     printed = shown.splitlines()
     assert [line.split("  ")[0] for line in printed[2:5]] == [RETRIEVER, RANKER, "whole query"]
     assert "6 queries, 2 callers, " in printed[-1]
+    assert printed[-1].endswith(f"{minilm_int8.name} in {RETRIEVER} and {RANKER}")
+    assert str(tmp_path) not in (tmp_path / "pipeline.json").read_text()
     (result,) = json.loads((tmp_path / "pipeline.json").read_text())["results"]
     assert result["nodes"][RANKER]["p99_ms"] > 0
     (read,) = read_results(tmp_path / "pipeline.json")

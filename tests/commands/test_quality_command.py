@@ -12,6 +12,7 @@ from fastrag_quant.bench.quality import FP32, INT8, MIXED
 from fastrag_quant.bench.results import read_results
 from fastrag_quant.bench.tables import quality_table
 from fastrag_quant.commands.bench import main
+from fastrag_quant.engines import INT8_KINDS
 
 SYSTEMS = [FP32, INT8, MIXED]
 
@@ -40,10 +41,60 @@ def test_the_command_prints_tasks_and_their_average_and_keeps_no_vectors(
     assert [result["queries"] for result in results] == [6, 6, 6, None]
     assert list(results[0]["scores"]) == SYSTEMS
     assert printed.startswith(quality_table(read_results(tmp_path / "quality.json")).text())
-    assert {(result["model"], result["baseline"]) for result in results} == {(command[2], command[4])}
+    assert {(result["model"], result["baseline"]) for result in results} == {
+        (Path(command[2]).name, Path(command[4]).name)
+    }
+    assert str(tmp_path) not in (tmp_path / "quality.json").read_text()
+    assert {result["engine"] for result in results} <= set(INT8_KINDS)
     low, high = (results[3]["differences"][INT8][end] for end in ("low", "high"))
     assert low <= results[3]["differences"][INT8]["absolute"] <= high
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"python-statements.json", "statements.json"}
+
+
+def test_what_is_in_the_folder_of_results_stays(command: list[str], beir: Path, tmp_path: Path):
+    mine = [tmp_path / "results" / name / "mine.npy" for name in ("vectors", "fastrag_quant-vectors")]
+    for path in mine:
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+
+    assert main([*command, "--data", str(beir)]) == 0
+
+    left = {path for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    assert left == {*mine, tmp_path / "results" / "python-statements.json"}
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
+
+
+def test_a_file_in_the_way_of_vectors_or_scores_is_named_before_anything_is_embedded(
+    command: list[str],
+    beir: Path,
+    reranking: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    monkeypatch.setattr("fastrag_quant.commands.quality.score_systems", lambda *_: pytest.fail("it was scored"))
+    data = ["--data", str(beir), str(reranking)]
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "statements.json").write_text("[1]")
+
+    assert main([*command, *data]) == 1
+    assert "statements.json is no file of scores" in capsys.readouterr().err
+
+    (results / "statements.json").unlink()
+    (results / "fastrag_quant-vectors").write_text("mine")
+    assert main([*command, *data]) == 1
+    assert "fastrag_quant-vectors is no folder" in capsys.readouterr().err
+    assert (results / "fastrag_quant-vectors").read_text() == "mine"
+
+
+def test_two_tasks_of_one_name_are_refused(
+    command: list[str], beir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    shutil.copytree(beir, tmp_path / "other" / beir.name)
+
+    assert main([*command, "--data", str(beir), str(tmp_path / "other" / beir.name)]) == 1
+    assert "python-statements.json would be the scores of two tasks" in capsys.readouterr().err
 
 
 def test_scores_are_kept_beside_the_model_by_default(
