@@ -28,7 +28,7 @@ from fastrag_quant.model.settings import (
 from fastrag_quant.model.source import METADATA_PATTERNS
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
 from fastrag_quant.vectors.checks import check_finite, check_ids
-from fastrag_quant.vectors.output import output_form
+from fastrag_quant.vectors.output import OutputForm, output_form
 from fastrag_quant.vectors.streaming import WindowEncoder
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ class QuantizedEmbedder:
         return embedder
 
     def _load(self, config: EmbedderConfig, kind: EngineKind | None = None) -> None:
+        self._config, self._kind = config, kind
         source = config.source
         directory = source.fetch()
         manifest = Manifest.read(directory)
@@ -279,6 +280,15 @@ class QuantizedEmbedder:
         self._engine.close()
         self._engine = _ClosedEngine()  # type: ignore[assignment]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the configuration, a hub token among it: the model is loaded again where it arrives.
+
+        A closed embedder stays closed.
+        """
+        if isinstance(self._engine, _ClosedEngine):
+            return _closed, (type(self), self._config, self._settings, self._form)
+        return self.from_config, (self._config, self._kind)
+
     def __enter__(self) -> QuantizedEmbedder:
         """Return the embedder, to be closed at the end of the with block."""
         return self
@@ -321,13 +331,27 @@ class QuantizedEmbedder:
 
 
 class _ClosedEngine:
-    """Takes the place of an engine that was closed."""
+    """Takes the place of an engine that was closed, and of the tokenizer where a closed embedder was copied to."""
 
     def close(self) -> None:
         """Do nothing: it is closed."""
 
+    def __call__(self, _: Sequence[str]) -> Any:
+        raise ClosedError
+
     def __getattr__(self, name: str) -> Any:
         raise ClosedError
+
+
+def _closed(
+    embedder_class: type[QuantizedEmbedder], config: EmbedderConfig, settings: EmbedderSettings, form: OutputForm
+) -> QuantizedEmbedder:
+    """Return what a closed embedder is where it arrives: closed, without having been loaded."""
+    embedder = embedder_class.__new__(embedder_class)
+    embedder._config, embedder._settings, embedder._form = config, settings, form
+    embedder._rows = 0
+    embedder._tokenizer = embedder._engine = _ClosedEngine()  # type: ignore[assignment]
+    return embedder
 
 
 def _resolve_settings(

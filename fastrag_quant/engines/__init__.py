@@ -66,6 +66,10 @@ class Engine(Protocol):
         """Release the weights and threads; the engine cannot be used afterwards."""
 
 
+def _nothing(*_: Any) -> None:
+    """Say that there is no reason why not. No lambda: an embedder is pickled with its engine's kind."""
+
+
 @dataclass(frozen=True)
 class EngineKind:
     """All that is known of an engine before it is imported.
@@ -88,8 +92,8 @@ class EngineKind:
     runs_fp32: bool = False
     quantizer: str | None = None
     quantization_extra: str | None = None
-    why_not_cpu: Callable[[], str | None] = lambda: None
-    why_not_architecture: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+    why_not_cpu: Callable[[], str | None] = _nothing
+    why_not_architecture: Callable[[Mapping[str, Any]], str | None] = _nothing
 
     @property
     def runs_int8(self) -> bool:

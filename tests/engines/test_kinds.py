@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,11 @@ def test_a_row_names_extras_that_the_package_declares(kind: EngineKind):
         assert extra in declared
         assert extra in extras.DISTRIBUTIONS_OF_EXTRA
     assert kind.install == f"pip install 'fastrag-quant[{kind.extra}]'"
+
+
+@every_kind
+def test_a_row_is_pickled_as_an_embedder_that_was_made_with_it_is(kind: EngineKind):
+    assert pickle.loads(pickle.dumps(kind)) == kind
 
 
 @every_kind
