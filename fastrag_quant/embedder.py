@@ -20,6 +20,7 @@ from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.model.settings import (
     EmbedderSettings,
     SettingsOverrides,
+    check_dimension,
     embedding_rows,
     override,
     position_limit,
@@ -140,13 +141,13 @@ class QuantizedEmbedder:
             normalize=self._settings.normalize,
             ranges=manifest.ranges if manifest else None,
         )
-        self._tokenizer = TextTokenizer(directory, self._settings.max_seq_len)
-        self._rows = embedding_rows(directory, source.name)
-        self._tokenizer.check_rows(self._rows, source.name)
         engine_class = kind.load()
         if config.computes_in is Dtype.INT8:
             directory = source.fetch((*METADATA_PATTERNS, *kind.weights))
             _check_weights(directory, source.name, kind, manifest, config.verify_hashes)
+        self._tokenizer = TextTokenizer(directory, self._settings.max_seq_len)
+        self._rows = embedding_rows(directory, source.name)
+        self._tokenizer.check_rows(self._rows, source.name)
         self._engine: Engine = engine_class(directory, self._settings, config)
 
     @property
@@ -359,7 +360,15 @@ def _resolve_settings(
 ) -> EmbedderSettings:
     if manifest is None:
         return settings_from_files(directory, name, overrides)
-    return override(manifest.settings, overrides, position_limit(directory))
+    check_dimension(directory, name, manifest.settings.dimension)
+    limit = position_limit(directory)
+    if manifest.settings.max_seq_len > limit:
+        msg = (
+            f"The manifest of {name} has max_seq_len {manifest.settings.max_seq_len}, and the model has positions for "
+            f"{limit} tokens: copy or quantize the model again."
+        )
+        raise ModelError(msg)
+    return override(manifest.settings, overrides, limit)
 
 
 def _check_weights(
@@ -367,6 +376,9 @@ def _check_weights(
 ) -> None:
     """Compare the files that an engine reads with the manifest; without one they need only be there."""
     if manifest:
+        if unlisted := [weights for weights in kind.weights if weights not in manifest.engines[kind.name].files]:
+            msg = f"The manifest of {name} says nothing of {unlisted[0]}: copy or quantize the model again."
+            raise ModelError(msg)
         check = manifest.check_hashes if verify_hashes else manifest.check_sizes
         check(directory, kind.name)
     elif missing := [weights for weights in kind.weights if not (directory / weights).is_file()]:

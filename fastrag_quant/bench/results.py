@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastrag_quant.bench.json_files import typed, write_json
+from fastrag_quant.bench.json_files import write_json
 from fastrag_quant.bench.pipeline import PipelineResult
 from fastrag_quant.bench.quality import QualityResult
 from fastrag_quant.bench.speed import SpeedResult
 from fastrag_quant.errors import InputError
+from fastrag_quant.model.schema import typed
 
 Result = SpeedResult | QualityResult | PipelineResult
 

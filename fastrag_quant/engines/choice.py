@@ -10,8 +10,8 @@ from pathlib import Path
 from fastrag_quant.config import Dtype, EmbedderConfig
 from fastrag_quant.engines import AUTO, ENGINE_KINDS, INT8_KINDS, EngineKind
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
+from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import EngineRecord, Manifest
-from fastrag_quant.model.settings import read_json
 from fastrag_quant.model.source import ModelSource
 
 # What has no manifest and is int8 all the same is TorchScript, as Intel publishes it.
@@ -68,6 +68,12 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
         raise InputError(msg)
     elif config.engine in built or (manifest is None and _has_own_weights(directory, config.engine)):
         choice = EngineChoice(ENGINE_KINDS[config.engine], "it was asked for")
+    elif not built and manifest is not None:
+        msg = (
+            f"{config.source.name} has int8 weights for {', '.join(manifest.engines) or 'no engine'}, and this "
+            f"fastrag_quant runs those for {', '.join(INT8_KINDS)}: upgrade fastrag-quant, or quantize the model again."
+        )
+        raise ModelError(msg)
     elif not built:
         name = config.source.name
         msg = (
@@ -78,7 +84,7 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
     elif config.engine == AUTO:
         choice = _choose_installed(built, manifest)
     else:
-        msg = f"The model directory holds no weights for the {config.engine} engine, only for {', '.join(built)}."
+        msg = f"{config.source.name} holds no weights for the {config.engine} engine, only for {', '.join(built)}."
         raise ModelError(msg)
     if reason := choice.kind.why_not_architecture(read_json(directory / "config.json")):
         msg = f"The {choice.kind.name} engine cannot run {config.source.name}: {reason}."

@@ -16,6 +16,7 @@ from fastrag_quant.errors import ModelError
 from fastrag_quant.host.noise import import_quietly, quiet_logs
 from fastrag_quant.host.random_state import unchanged_random_state
 from fastrag_quant.model.settings import EmbedderSettings
+from fastrag_quant.model.tokenization import RaggedTokens
 
 if TYPE_CHECKING:
     import torch
@@ -41,10 +42,17 @@ class IpexEngine(TorchEncoder):
         try:
             super().__init__(settings, config)
             self.warm_up([1], batch_size=1)
+            dimension = self.encode(RaggedTokens.of([[settings.pad_token_id]])).shape[1]
         except Exception as error:
             name = config.source.name
             msg = f"IPEX cannot load {name} ({error}). Was it quantized with --engine ipex, for these versions?"
             raise ModelError(msg) from error
+        if dimension != settings.dimension:
+            msg = (
+                f"The weights of {config.source.name} give {dimension} dimensions, its settings {settings.dimension}: "
+                "copy or quantize it again."
+            )
+            raise ModelError(msg)
 
     def _load(self, config: EmbedderConfig) -> Any:
         if config.computes_in is Dtype.INT8:

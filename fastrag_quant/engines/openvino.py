@@ -241,7 +241,14 @@ def _cache_directory() -> Path:
 
 
 def _check_graph_settings(model: Model, name: str, settings: EmbedderSettings) -> None:
-    """Compare what the graph does after the encoder with what the caller wants."""
+    """Compare what the graph gives, and does after the encoder, with what the settings say."""
+    dimension = model.output(0).partial_shape[-1]
+    if dimension.is_static and dimension.get_length() != settings.dimension:
+        msg = (
+            f"The weights of {name} give {dimension.get_length()} dimensions, its settings {settings.dimension}: "
+            "copy or quantize it again."
+        )
+        raise ModelError(msg)
     wanted = graph_settings(settings)
     for key, value in wanted.items():
         found = _info(model, key)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+import math
+import os
+import re
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fastrag_quant.errors import ModelError
-from fastrag_quant.model.settings import EmbedderSettings, Pooling, read_json
+from fastrag_quant.model.json_files import read_json
+from fastrag_quant.model.schema import typed
+from fastrag_quant.model.settings import SHORTEST_TEXT, EmbedderSettings
 
 MANIFEST_NAME = "fastrag_quant.json"
 FORMAT_VERSION = 2
@@ -76,14 +81,20 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Manifest | None:
-        """Read a directory's manifest.
+        """Read a directory's manifest, and check it as a whole before any of it is used.
+
+        What later versions add outside the settings is passed over.
 
         :return: the manifest, or None where the directory has none.
-        :raises ModelError: if it is damaged or of a newer format.
+        :raises ModelError: if it is damaged, names files outside the directory, or is of a newer format.
         """
-        if not (directory / MANIFEST_NAME).is_file():
+        path = directory / MANIFEST_NAME
+        if not os.path.lexists(path):
             return None
-        content = read_json(directory / MANIFEST_NAME)
+        if not path.is_file():
+            msg = f"{path} is not a file that can be read: copy or quantize the model again."
+            raise ModelError(msg)
+        content = read_json(path)
         version = content.get("format_version", FORMAT_VERSION)
         if version not in _READABLE_FORMATS:
             msg = (
@@ -92,17 +103,22 @@ class Manifest:
             )
             raise ModelError(msg)
         try:
-            return cls(
-                settings=EmbedderSettings(**content["settings"] | {"pooling": Pooling(content["settings"]["pooling"])}),
-                source=content["source"],
-                calibration=content["calibration"],
-                engines={name: _engine_record(record) for name, record in content["engines"].items()},
-                files=_file_records(content["files"]),
-                ranges=content.get("ranges"),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            msg = f"The manifest in {directory} is damaged ({error!r}): quantize the model again."
+            engines = typed(dict[str, dict[str, Any]], content.get("engines"), "engines")
+            engines = {name: _known(EngineRecord, record) for name, record in engines.items()}
+            manifest: Manifest = typed(cls, _known(cls, content | {"engines": engines}), "it")
+            _check_values(manifest)
+            for name in manifest.all_files:
+                _check_name(name)
+                _check_stays_inside(directory, name)
+        except (TypeError, ValueError, OSError) as error:
+            msg = f"The manifest in {directory} is damaged ({error}): quantize the model again."
             raise ModelError(msg) from error
+        return manifest
+
+    @property
+    def all_files(self) -> dict[str, FileRecord]:
+        """The record of every file, whichever engines read it."""
+        return self.files | {name: file for record in self.engines.values() for name, file in record.files.items()}
 
     def check_sizes(self, directory: Path, engine: str) -> None:
         """Compare the size of every file that an engine reads with the manifest.
@@ -134,9 +150,58 @@ class Manifest:
         return self.files | self.engines[engine].files
 
 
-def _engine_record(content: dict[str, Any]) -> EngineRecord:
-    return EngineRecord(**content | {"files": _file_records(content["files"])})
+def _known(wanted: type, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a dataclass that a JSON object has."""
+    return {entry.name: content[entry.name] for entry in fields(wanted) if entry.name in content}
 
 
-def _file_records(content: dict[str, Any]) -> dict[str, FileRecord]:
-    return {name: FileRecord(**record) for name, record in content.items()}
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+# The smallest of each number of the settings; None of a setting is any.
+_SMALLEST = {"dimension": 1, "max_seq_len": SHORTEST_TEXT, "pad_token_id": 0, "truncate_dim": 1}
+
+
+def _check_values(manifest: Manifest) -> None:
+    """Raise where values are of the right type and can be of no model.
+
+    :raises ValueError: naming the value.
+    """
+    settings = manifest.settings
+    for name, smallest in _SMALLEST.items():
+        value = getattr(settings, name, None)
+        if value is not None and not smallest <= value < 2**31:
+            msg = f"settings.{name} is {value}"
+            raise ValueError(msg)
+    for name, file in manifest.all_files.items():
+        if file.size < 0 or not _SHA256.fullmatch(file.sha256):
+            msg = f"{name} has the size {file.size} and the SHA-256 {file.sha256!r}"
+            raise ValueError(msg)
+    if manifest.ranges is not None:
+        _check_ranges(manifest.ranges, settings.dimension)
+
+
+def _check_ranges(ranges: list[list[float]], dimension: int) -> None:
+    if [len(row) for row in ranges] != [dimension, dimension]:
+        msg = f"ranges are not the smallest and the largest of {dimension} values"
+        raise ValueError(msg)
+    for low, high in zip(*ranges, strict=True):
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            msg = f"ranges hold {low} to {high}"
+            raise ValueError(msg)
+
+
+def _check_name(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or not name.isprintable():
+        msg = f"{name!r} is no path inside the directory"
+        raise ValueError(msg)
+
+
+def _check_stays_inside(directory: Path, name: str) -> None:
+    """Raise where a file leaves the directory through a link, save into the blobs that the hub's cache links to."""
+    inside = directory.resolve()
+    blobs = inside.parent.parent / "blobs" if inside.parent.name == "snapshots" else inside
+    path = Path(os.path.realpath(directory / name))
+    if not (path.is_relative_to(inside) or path.is_relative_to(blobs)):
+        msg = f"{name} is a link out of the directory"
+        raise ValueError(msg)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from fastrag_quant.arguments import Choice
 from fastrag_quant.errors import InputError, ModelError
+from fastrag_quant.model.json_files import read_any_json, read_json, whole_number
 
 
 class Pooling(Choice):
@@ -71,8 +71,8 @@ class SettingsOverrides:
         if self.pooling is not None:
             Pooling.from_str(self.pooling)
         limit = self.max_seq_len
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < _SHORTEST_TEXT):
-            msg = f"max_seq_len must be a whole number of at least {_SHORTEST_TEXT} tokens, not {limit!r}."
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < SHORTEST_TEXT):
+            msg = f"max_seq_len must be a whole number of at least {SHORTEST_TEXT} tokens, not {limit!r}."
             raise InputError(msg)
         for name in ("query_prompt", "document_prompt"):
             if not isinstance(getattr(self, name), str | None):
@@ -88,7 +88,7 @@ class SettingsOverrides:
 
 
 # A text of one token between two special ones.
-_SHORTEST_TEXT = 3
+SHORTEST_TEXT = 3
 
 _BGE_QUERY_PROMPT = "Represent this sentence for searching relevant passages: "
 
@@ -120,7 +120,7 @@ def settings_from_files(directory: Path, name: str, overrides: SettingsOverrides
     _refuse_unsupported_modules(directory, name)
     known = WELL_KNOWN_MODELS.get(name.lower(), SettingsOverrides())
     prompts = read_json(directory / "config_sentence_transformers.json").get("prompts") or {}
-    limit = _position_limit(config)
+    limit = _position_limit(config, directory)
     settings = EmbedderSettings(
         pooling=Pooling.from_str(overrides.pooling or _pooling_from_files(directory, name, known.pooling)),
         normalize=_normalize_from_files(directory),
@@ -128,8 +128,11 @@ def settings_from_files(directory: Path, name: str, overrides: SettingsOverrides
         query_prompt=prompts.get("query", known.query_prompt) or "",
         document_prompt=prompts.get("document") or prompts.get("passage") or "",
         dimension=_dimension(config, name),
-        pad_token_id=config.get("pad_token_id") or 0,
+        pad_token_id=whole_number(config, "pad_token_id", str(directory / "config.json")) or 0,
     )
+    if settings.max_seq_len < SHORTEST_TEXT:
+        msg = f"{name} takes texts of {settings.max_seq_len} tokens by its own files: fetch or write the model again."
+        raise ModelError(msg)
     return override(settings, overrides, limit)
 
 
@@ -147,7 +150,17 @@ def override(settings: EmbedderSettings, overrides: SettingsOverrides, limit: in
 
 def position_limit(directory: Path) -> int:
     """Return how many tokens the model in a directory has positions for."""
-    return _position_limit(read_json(directory / "config.json"))
+    return _position_limit(read_json(directory / "config.json"), directory)
+
+
+def check_dimension(directory: Path, name: str, dimension: int) -> None:
+    """Compare the dimension that a manifest says with that of the config.json beside it.
+
+    :raises ModelError: if they differ.
+    """
+    if (found := _dimension(read_json(directory / "config.json"), name)) != dimension:
+        msg = f"The manifest of {name} has dimension {dimension}, its config.json {found}: copy or quantize it again."
+        raise ModelError(msg)
 
 
 def embedding_rows(directory: Path, name: str) -> int:
@@ -163,29 +176,12 @@ def embedding_rows(directory: Path, name: str) -> int:
     return rows
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file, or an empty one if there is no such file.
-
-    :raises ModelError: if the file is there but is not a JSON object.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as JSON ({error}): fetch or write the model again."
-        raise ModelError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} holds a {type(content).__name__} where an object is expected: fetch or write the model again."
-        raise ModelError(msg)
-    return content
-
-
-def _position_limit(config: dict[str, Any]) -> int:
-    positions = config.get("max_position_embeddings") or _NO_LIMIT
+def _position_limit(config: dict[str, Any], directory: Path) -> int:
+    file = str(directory / "config.json")
+    positions = whole_number(config, "max_position_embeddings", file) or _NO_LIMIT
     # RoBERTa and its kin number positions from the padding id on.
-    offset = (config.get("pad_token_id") or 0) + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
-    return int(positions) - offset
+    padding = whole_number(config, "pad_token_id", file) or 0
+    return positions - (padding + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0)
 
 
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
@@ -193,9 +189,10 @@ _NO_LIMIT = 1_000_000
 
 
 def _max_seq_len_from_files(directory: Path) -> int:
-    sentence_transformers = read_json(directory / "sentence_bert_config.json").get("max_seq_length")
-    tokenizer = read_json(directory / "tokenizer_config.json").get("model_max_length")
-    return int(sentence_transformers or tokenizer or _NO_LIMIT)
+    for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        if limit := whole_number(read_json(directory / file), key, str(directory / file)):
+            return limit
+    return _NO_LIMIT
 
 
 def _dimension(config: dict[str, Any], name: str) -> int:
@@ -208,11 +205,9 @@ def _dimension(config: dict[str, Any], name: str) -> int:
 
 def _sentence_transformers_modules(directory: Path) -> list[str]:
     path = directory / "modules.json"
-    if not path.is_file():
-        return []
     try:
-        return [str(module["type"]).rpartition(".")[2] for module in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, KeyError, TypeError) as error:
+        return [str(module["type"]).rpartition(".")[2] for module in read_any_json(path, nothing=[])]
+    except (KeyError, TypeError) as error:
         msg = f"{path} is not a list of sentence-transformers modules ({error}): fetch the model again."
         raise ModelError(msg) from error
 

@@ -18,8 +18,9 @@ from fastrag_quant.engines.choice import int8_engines
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
 from fastrag_quant.host.cpu import isa
 from fastrag_quant.host.extras import DISTRIBUTIONS_OF_EXTRA, missing_distributions, require
+from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import EngineRecord, FileRecord, Manifest
-from fastrag_quant.model.settings import read_json, settings_from_files
+from fastrag_quant.model.settings import settings_from_files
 from fastrag_quant.model.source import ModelSource
 from fastrag_quant.quantization.calibration import CalibrationTexts, load_calibration
 from fastrag_quant.quantization.fidelity import Fidelity

@@ -232,7 +232,7 @@ def test_its_weights_are_compared_with_the_manifest_as_any(counted_model: Path):
 def test_without_its_row_it_is_unknown(counted_model: Path):
     with pytest.raises(InputError, match="Unknown engine 'count'"):
         QuantizedEmbedder(counted_model, "count")
-    with pytest.raises(ModelError, match="not an int8 model"):
+    with pytest.raises(ModelError, match="has int8 weights for count, and this fastrag_quant runs those for openvino"):
         QuantizedEmbedder(counted_model)
 
 

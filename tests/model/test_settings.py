@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from fastrag_quant.errors import InputError, ModelError
+from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.settings import (
     EmbedderSettings,
     Pooling,
     SettingsOverrides,
     override,
     position_limit,
-    read_json,
     settings_from_files,
 )
 
