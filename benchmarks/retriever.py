@@ -41,13 +41,13 @@ def _ndcg(model: str, engine: str, task: LocalTask) -> float:
     from fastrag_quant.nodes import QuantizedBiEncoderRetriever
 
     store = InMemoryDocumentStore(similarity="cosine", use_gpu=False, progress_bar=False)
-    retriever = QuantizedBiEncoderRetriever(model, store, top_k=TOP_K, engine=engine, progress_bar=False)
+    retriever = QuantizedBiEncoderRetriever(model, store, top_k=TOP_K + 1, engine=engine, progress_bar=False)
     store.embedding_dim = len(retriever.embed_queries(["dimension"])[0])
     store.write_documents([Document(content=text, id=name) for name, text in task.documents.items()])
     store.update_embeddings(retriever)
     found = retriever.retrieve_batch(list(task.queries.values()))
     scores = [
-        ndcg([document.id for document in documents], task.relevance[query])
+        ndcg(task.without_itself(query, [document.id for document in documents]), task.relevance[query])
         for query, documents in zip(task.queries, found, strict=True)
     ]
     return sum(scores) / len(scores)

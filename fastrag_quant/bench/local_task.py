@@ -74,11 +74,15 @@ class LocalTask:
         for start in range(0, len(names), rows):
             scores = queries[start : start + rows] @ documents.T
             for query, row in zip(names[start : start + rows], scores, strict=True):
-                rankings[query] = self._without_itself(query, ids[_best(row)].tolist())
+                rankings[query] = self.without_itself(query, ids[_best(row)].tolist())
         return rankings
 
-    def _without_itself(self, query: str, ranking: list[str]) -> list[str]:
-        """Drop the document that is the query, as BEIR and MTEB do (ArguAna, Quora), unless it is an answer."""
+    def without_itself(self, query: str, ranking: list[str]) -> list[str]:
+        """Return a query's ranking without the document that is the query, as BEIR and MTEB have it (ArguAna, Quora).
+
+        :param ranking: names of documents.
+        :return: all of it where that document is an answer to the query.
+        """
         if query not in self.documents or self.relevance[query].get(query, 0) > 0:
             return ranking
         return [name for name in ranking if name != query]

@@ -74,21 +74,24 @@ def run_all(
     for run in runs:
         try:
             require(MODES[run.mode].kind.extra, f"The mode {run.mode}")
-            yield _in_a_process(run, texts, options)
         except FastragQuantError as error:
             yield FailedRun(run, str(error))
-        except (Exception, SystemExit) as error:
-            first, *_ = str(error).strip().splitlines() or [""]
-            yield FailedRun(run, f"{type(error).__name__}: {first}" if first else type(error).__name__)
+        else:
+            yield _in_a_process(run, texts, options)
 
 
-def _in_a_process(run: SpeedRun, texts: Sequence[str] | None, options: dict[str, Any]) -> SpeedResult:
+def _in_a_process(run: SpeedRun, texts: Sequence[str] | None, options: dict[str, Any]) -> SpeedResult | FailedRun:
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh, initializer=log_each_message_once) as process:
-        try:
-            return process.submit(
-                measure_speed, run.model, run.mode, run.settings, texts, bf16=run.bf16, **options
-            ).result()
-        except BrokenProcessPool as error:
-            msg = f"The process that measured the mode {run.mode} crashed, or was out of memory: {error}"
-            raise FastragQuantError(msg) from error
+        result = process.submit(measure_speed, run.model, run.mode, run.settings, texts, bf16=run.bf16, **options)
+        error = result.exception()  # of that process: what interrupts this one is raised here, and ends the sweep
+        return result.result() if error is None else FailedRun(run, _reason(run, error))
+
+
+def _reason(run: SpeedRun, error: BaseException) -> str:
+    if isinstance(error, BrokenProcessPool):
+        return f"The process that measured the mode {run.mode} crashed, or was out of memory: {error}"
+    if isinstance(error, FastragQuantError):
+        return str(error)
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

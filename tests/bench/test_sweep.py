@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,17 @@ def test_no_error_of_a_library_ends_a_sweep(
     assert isinstance(failed, FailedRun)
     assert re.search(reason, failed.reason)
     assert isinstance(result, SpeedResult)
+
+
+def test_what_ends_this_process_ends_the_sweep(tiny_cls_model: Path, monkeypatch: pytest.MonkeyPatch):
+    def terminated(_: Future[SpeedResult]) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(Future, "exception", terminated)
+    monkeypatch.setattr(Future, "result", terminated)
+
+    with pytest.raises(SystemExit):
+        next(run_all([SpeedRun(str(tiny_cls_model), "hf", SMALL)]))
 
 
 def test_a_mode_that_is_not_installed_is_skipped_with_the_extra_that_brings_it(

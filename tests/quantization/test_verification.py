@@ -182,16 +182,18 @@ def test_of_few_texts_it_says_nothing_about_neighbours(run: Run, tiny_model: Pat
 
 def test_a_real_models_vectors_hang_on_their_company_no_more_than_the_readme_says(minilm_int8: Path, engine: str):
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    row = next(line for line in readme.splitlines() if line.startswith("| smallest cosine of a text alone"))
-    header = next(line for line in readme.splitlines() if line.startswith("| the same text in other company"))
-    column = [cell.strip() for cell in header.split("|")].index(engine)
-    bound = float(row.split("|")[column])
 
+    def cells(start: str) -> list[str]:
+        row = next(line for line in readme.splitlines() if line.startswith(f"| {start}"))
+        return [cell.strip() for cell in row.split("|")]
+
+    column = cells("the same text in other company").index(engine)
+    smallest, largest = (float(cells(start)[column]) for start in ("smallest cosine of a text", "largest difference"))
     manifest = Manifest.read(minilm_int8)
     assert manifest is not None
     measured = manifest.engines[engine].fidelity
-    assert bound <= measured["batch_cosine_min"] <= 1
-    assert 0 <= measured["batch_difference_max"] <= 0.04
+    assert smallest <= measured["batch_cosine_min"] <= 1
+    assert 0 <= measured["batch_difference_max"] <= largest
 
 
 # What is left alone
