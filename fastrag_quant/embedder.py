@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,7 @@ from fastrag_quant.engines import Engine, EngineKind
 from fastrag_quant.engines.choice import choose_engine
 from fastrag_quant.errors import ClosedError, InputError, ModelError
 from fastrag_quant.model.manifest import Manifest
+from fastrag_quant.model.modules import transformer_directory
 from fastrag_quant.model.settings import (
     EmbedderSettings,
     SettingsOverrides,
@@ -25,6 +27,7 @@ from fastrag_quant.model.settings import (
     override,
     position_limit,
     settings_from_files,
+    why_not_prompt,
 )
 from fastrag_quant.model.source import METADATA_PATTERNS
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
@@ -81,7 +84,8 @@ class QuantizedEmbedder:
             process that has its cores for itself; several such processes would share cores.
         :param dtype: "int8", or "float32" or "bfloat16" for the fp32 weights of a model that is not quantized;
             None is float32 with the engine torch and int8 with every other.
-        :param truncate_dim: keep the first so many dimensions, of a Matryoshka model.
+        :param truncate_dim: keep the first so many dimensions, of a Matryoshka model; None is what the model's files
+            say, or else all.
         :param precision: "float32", or a form of vectors for stores that take it: "int8" and "uint8"
             by the ranges that quantization measured, "binary" and "ubinary" of one bit a dimension.
         :param verify_hashes: compare the SHA-256 of every file with the manifest.
@@ -136,7 +140,7 @@ class QuantizedEmbedder:
         self._settings = _resolve_settings(directory, source.name, manifest, config.overrides)
         self._form = output_form(
             self._settings.dimension,
-            config.truncate_dim,
+            config.truncate_dim or _saved_dimension(self._settings),
             config.precision,
             normalize=self._settings.normalize,
             ranges=manifest.ranges if manifest else None,
@@ -145,7 +149,11 @@ class QuantizedEmbedder:
         if config.computes_in is Dtype.INT8:
             directory = source.fetch((*METADATA_PATTERNS, *kind.weights))
             _check_weights(directory, source.name, kind, manifest, config.verify_hashes)
-        self._tokenizer = TextTokenizer(directory, self._settings.max_seq_len)
+        self._tokenizer = TextTokenizer(
+            transformer_directory(directory, source.name),
+            self._settings.max_seq_len,
+            do_lower_case=self._settings.do_lower_case,
+        )
         self._rows = embedding_rows(directory, source.name)
         self._tokenizer.check_rows(self._rows, source.name)
         self._engine: Engine = engine_class(directory, self._settings, config)
@@ -305,6 +313,8 @@ class QuantizedEmbedder:
     ) -> Iterator[np.ndarray]:
         """Yield the vectors of consecutive texts, a window at a time."""
         check_whole_number(batch_size, "batch_size")
+        if reason := why_not_prompt(self._settings, prompt):
+            raise InputError(reason)
         encoder = WindowEncoder(self._tokenizer, self._engine, self._settings.dimension, self._rows)
         total = len(texts) if isinstance(texts, Sequence) else None
         count = truncated = 0
@@ -368,7 +378,20 @@ def _resolve_settings(
             f"{limit} tokens: copy or quantize the model again."
         )
         raise ModelError(msg)
-    return override(manifest.settings, overrides, limit)
+    # What no argument sets is as the model's files say, also where the manifest is from before it was read.
+    own = settings_from_files(directory, name, SettingsOverrides(manifest.settings.pooling, None, None, "", ""))
+    settings = replace(
+        manifest.settings,
+        do_lower_case=own.do_lower_case,
+        include_prompt=own.include_prompt,
+        truncate_dim=own.truncate_dim,
+    )
+    return override(settings, overrides, limit)
+
+
+def _saved_dimension(settings: EmbedderSettings) -> int | None:
+    """Return how many dimensions the model keeps of its own accord, None for all."""
+    return settings.truncate_dim and min(settings.truncate_dim, settings.dimension)
 
 
 def _check_weights(

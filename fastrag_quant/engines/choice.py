@@ -12,6 +12,7 @@ from fastrag_quant.engines import AUTO, ENGINE_KINDS, INT8_KINDS, EngineKind
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import EngineRecord, Manifest
+from fastrag_quant.model.modules import transformer_directory
 from fastrag_quant.model.source import ModelSource
 
 # What has no manifest and is int8 all the same is TorchScript, as Intel publishes it.
@@ -86,7 +87,7 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
     else:
         msg = f"{config.source.name} holds no weights for the {config.engine} engine, only for {', '.join(built)}."
         raise ModelError(msg)
-    if reason := choice.kind.why_not_architecture(read_json(directory / "config.json")):
+    if reason := choice.kind.why_not_architecture(read_json(transformer_directory(directory) / "config.json")):
         msg = f"The {choice.kind.name} engine cannot run {config.source.name}: {reason}."
         raise ModelError(msg)
     return choice

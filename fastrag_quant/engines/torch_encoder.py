@@ -16,6 +16,7 @@ from fastrag_quant.engines.torch_threads import TorchThreads
 from fastrag_quant.errors import ClosedError, ModelError
 from fastrag_quant.host.noise import quiet_logs
 from fastrag_quant.host.random_state import unchanged_random_state
+from fastrag_quant.model.modules import read_modules
 from fastrag_quant.model.settings import EmbedderSettings, Pooling
 from fastrag_quant.model.source import ModelSource
 
@@ -114,11 +115,13 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
     import torch
     from transformers import AutoModel
 
+    folder = read_modules(source.fetch(), source.name).transformer
     try:
         # transformers advises to train a pooler that embeddings do not use, and counts weights aloud.
         with quiet_logs(), _no_progress_bar():
             model, loading = AutoModel.from_pretrained(
-                source.fetch() if source.is_local else source.name,
+                source.fetch() / folder if source.is_local else source.name,
+                subfolder="" if source.is_local else folder,
                 revision=source.revision,
                 token=source.token,
                 local_files_only=source.local_files_only,

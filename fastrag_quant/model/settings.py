@@ -8,7 +8,10 @@ from typing import Any
 
 from fastrag_quant.arguments import Choice
 from fastrag_quant.errors import InputError, ModelError
-from fastrag_quant.model.json_files import read_any_json, read_json, whole_number
+from fastrag_quant.model.json_files import read_json, whole_number
+from fastrag_quant.model.modules import pooling_mode, read_modules, transformer_directory
+from fastrag_quant.model.prompts import BGE_QUERY_PROMPT, prompts_from_config
+from fastrag_quant.model.transformer_module import read_transformer_module
 
 
 class Pooling(Choice):
@@ -42,6 +45,9 @@ class EmbedderSettings:
     :param document_prompt: prefix of documents, possibly empty.
     :param dimension: numbers per vector.
     :param pad_token_id: the token id that fills short texts of a batch.
+    :param do_lower_case: whether texts become lower case before they are cut into tokens.
+    :param include_prompt: whether the tokens of a prompt are pooled; a model that leaves them out runs without prompts.
+    :param truncate_dim: how many of the first numbers of a vector are kept, unless the caller says; None is all.
     """
 
     pooling: Pooling
@@ -51,6 +57,9 @@ class EmbedderSettings:
     document_prompt: str
     dimension: int
     pad_token_id: int = 0
+    do_lower_case: bool = False
+    include_prompt: bool = True
+    truncate_dim: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,12 +99,10 @@ class SettingsOverrides:
 # A text of one token between two special ones.
 SHORTEST_TEXT = 3
 
-_BGE_QUERY_PROMPT = "Represent this sentence for searching relevant passages: "
-
 # Published int8 models whose repositories say nothing of pooling. Source: their model cards.
 WELL_KNOWN_MODELS = {
     f"intel/bge-{size}-en-v1.5-rag-int8-static": SettingsOverrides(
-        pooling="cls", normalize=True, query_prompt=_BGE_QUERY_PROMPT
+        pooling="cls", normalize=True, query_prompt=BGE_QUERY_PROMPT
     )
     for size in ("small", "base", "large")
 }
@@ -109,26 +116,31 @@ def settings_from_files(directory: Path, name: str, overrides: SettingsOverrides
     :param directory: holds config.json and, for a sentence-transformers model, modules.json.
     :param name: the model's name as the caller gave it, for the table and for messages.
     :param overrides: what the caller gave.
-    :raises ModelError: if config.json is missing or unreadable, the model has modules that this
+    :raises ModelError: if config.json is missing or unreadable, the model has modules or settings that this
         package does not run, or its pooling is known neither from its files nor from the caller.
     :raises InputError: if max_seq_len exceeds the model's positions.
     """
-    config = read_json(directory / "config.json")
-    if not config:
-        msg = f"{name} is no model directory: it has no config.json."
-        raise ModelError(msg)
-    _refuse_unsupported_modules(directory, name)
+    modules = read_modules(directory, name)
+    config = _read_config(directory / modules.transformer, name)
+    _refuse_adapter(directory / modules.transformer, name)
+    transformer = read_transformer_module(directory / modules.transformer, name)
+    saved = _read_saved_config(directory, name)
     known = WELL_KNOWN_MODELS.get(name.lower(), SettingsOverrides())
-    prompts = read_json(directory / "config_sentence_transformers.json").get("prompts") or {}
-    limit = _position_limit(config, directory)
+    query_prompt, document_prompt = prompts_from_config(saved, name)
+    file = str(directory / modules.transformer / "config.json")
+    limit = _position_limit(config, file)
+    pooling = read_json(directory / modules.pooling / "config.json")
     settings = EmbedderSettings(
-        pooling=Pooling.from_str(overrides.pooling or _pooling_from_files(directory, name, known.pooling)),
-        normalize=_normalize_from_files(directory),
-        max_seq_len=min(_max_seq_len_from_files(directory), limit),
-        query_prompt=prompts.get("query", known.query_prompt) or "",
-        document_prompt=prompts.get("document") or prompts.get("passage") or "",
+        pooling=Pooling.from_str(overrides.pooling or _pooling(pooling, modules.pooling, name, known.pooling)),
+        normalize=modules.normalize,
+        max_seq_len=min(transformer.max_seq_length or limit, limit),
+        query_prompt=(known.query_prompt if query_prompt is None else query_prompt) or "",
+        document_prompt=document_prompt or "",
         dimension=_dimension(config, name),
-        pad_token_id=whole_number(config, "pad_token_id", str(directory / "config.json")) or 0,
+        pad_token_id=whole_number(config, "pad_token_id", file) or 0,
+        do_lower_case=transformer.do_lower_case,
+        include_prompt=pooling.get("include_prompt") is not False,
+        truncate_dim=_truncate_dim(saved, name),
     )
     if settings.max_seq_len < SHORTEST_TEXT:
         msg = f"{name} takes texts of {settings.max_seq_len} tokens by its own files: fetch or write the model again."
@@ -141,16 +153,32 @@ def override(settings: EmbedderSettings, overrides: SettingsOverrides, limit: in
 
     :param limit: how many tokens the model has positions for.
     :raises InputError: if max_seq_len exceeds them.
+    :raises ModelError: if there is a prompt that cannot be run.
     """
     if overrides.max_seq_len is not None and overrides.max_seq_len > limit:
         msg = f"max_seq_len {overrides.max_seq_len} is more than the {limit} tokens that the model has positions for."
         raise InputError(msg)
-    return replace(settings, **overrides.given())
+    settings = replace(settings, **overrides.given())
+    for prompt in (settings.query_prompt, settings.document_prompt):
+        if reason := why_not_prompt(settings, prompt):
+            raise ModelError(reason)
+    return settings
+
+
+def why_not_prompt(settings: EmbedderSettings, prompt: str) -> str | None:
+    """Return why a prompt cannot be run, None where it can or there is none."""
+    if not prompt or settings.include_prompt:
+        return None
+    return (
+        f"The model leaves the tokens of a prompt, here {prompt!r}, out of its pooling (include_prompt is false), "
+        "which this package does not run: pass '' for no prompt, or use sentence-transformers."
+    )
 
 
 def position_limit(directory: Path) -> int:
     """Return how many tokens the model in a directory has positions for."""
-    return _position_limit(read_json(directory / "config.json"), directory)
+    path = transformer_directory(directory) / "config.json"
+    return _position_limit(read_json(path), str(path))
 
 
 def check_dimension(directory: Path, name: str, dimension: int) -> None:
@@ -166,33 +194,58 @@ def check_dimension(directory: Path, name: str, dimension: int) -> None:
 def embedding_rows(directory: Path, name: str) -> int:
     """Return how many token ids the model in a directory has an embedding for.
 
-    :param name: the model's, for the message.
+    :param name: the model's, for messages.
     :raises ModelError: if its config.json does not say.
     """
-    rows = read_json(directory / "config.json").get("vocab_size")
+    rows = _read_config(transformer_directory(directory, name), name).get("vocab_size")
     if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
         msg = f"The config.json of {name} does not say how many tokens the model knows (vocab_size): fetch it again."
         raise ModelError(msg)
     return rows
 
 
-def _position_limit(config: dict[str, Any], directory: Path) -> int:
-    file = str(directory / "config.json")
-    positions = whole_number(config, "max_position_embeddings", file) or _NO_LIMIT
+def _read_config(directory: Path, name: str) -> dict[str, Any]:
+    config = read_json(directory / "config.json")
+    if not config:
+        msg = f"{name} is no model directory: it has no config.json."
+        raise ModelError(msg)
+    return config
+
+
+def _refuse_adapter(directory: Path, name: str) -> None:
+    if (directory / "adapter_config.json").is_file():
+        msg = f"{name} is an adapter of another model (adapter_config.json): merge it into that model, and save that."
+        raise ModelError(msg)
+
+
+def _read_saved_config(directory: Path, name: str) -> dict[str, Any]:
+    """Read what sentence-transformers says of a model as a whole."""
+    saved = read_json(directory / "config_sentence_transformers.json")
+    if saved.get("model_type") not in (None, "SentenceTransformer"):
+        msg = f"{name} is a {saved['model_type']}, which gives no vector of one text: use a bi-encoder."
+        raise ModelError(msg)
+    return saved
+
+
+def _truncate_dim(saved: dict[str, Any], name: str) -> int | None:
+    dimension = saved.get("truncate_dim")
+    if dimension is None or (isinstance(dimension, int) and not isinstance(dimension, bool) and dimension > 0):
+        return dimension
+    msg = f"{name} has truncate_dim {dimension!r} in its config_sentence_transformers.json: it must be a whole number."
+    raise ModelError(msg)
+
+
+def _position_limit(config: dict[str, Any], file: str) -> int:
+    unlimited = config.get("max_position_embeddings") == -1  # XLNet
+    positions = (not unlimited and whole_number(config, "max_position_embeddings", file)) or _NO_LIMIT
     # RoBERTa and its kin number positions from the padding id on.
     padding = whole_number(config, "pad_token_id", file) or 0
-    return positions - (padding + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0)
+    offset = padding + 1 if config.get("model_type") in _OFFSET_POSITIONS else 0
+    return positions - offset
 
 
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet")
 _NO_LIMIT = 1_000_000
-
-
-def _max_seq_len_from_files(directory: Path) -> int:
-    for file, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
-        if limit := whole_number(read_json(directory / file), key, str(directory / file)):
-            return limit
-    return _NO_LIMIT
 
 
 def _dimension(config: dict[str, Any], name: str) -> int:
@@ -203,43 +256,15 @@ def _dimension(config: dict[str, Any], name: str) -> int:
     raise ModelError(msg)
 
 
-def _sentence_transformers_modules(directory: Path) -> list[str]:
-    path = directory / "modules.json"
-    try:
-        return [str(module["type"]).rpartition(".")[2] for module in read_any_json(path, nothing=[])]
-    except (KeyError, TypeError) as error:
-        msg = f"{path} is not a list of sentence-transformers modules ({error}): fetch the model again."
-        raise ModelError(msg) from error
-
-
-def _refuse_unsupported_modules(directory: Path, name: str) -> None:
-    unsupported = set(_sentence_transformers_modules(directory)) - {"Transformer", "Pooling", "Normalize"}
-    if unsupported:
-        msg = f"{name} has the module {', '.join(sorted(unsupported))}, which changes pooled vectors: not supported."
-        raise ModelError(msg)
-
-
-def _pooling_from_files(directory: Path, name: str, known: str | None) -> str:
-    pooling = read_json(directory / "1_Pooling" / "config.json")
-    modes = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True]
-    mode = pooling.get("pooling_mode")  # sentence-transformers 5 writes one name instead of a flag a mode
-    if modes == ["pooling_mode_mean_tokens"] or mode == "mean":
-        return "mean"
-    if modes == ["pooling_mode_cls_token"] or mode == "cls":
-        return "cls"
-    if pooling:
-        msg = f"{name} pools by {mode or ' and '.join(modes)}; this package runs cls and mean."
-        raise ModelError(msg)
+def _pooling(content: dict[str, Any], folder: str, name: str, known: str | None) -> str:
+    """Return how a model pools by the config.json of its pooling, or by the table where it has none."""
+    if content:
+        return pooling_mode(content, name)
     if known:
         return known
     msg = (
-        f"Nothing in {name} says how its token vectors are pooled (no 1_Pooling/config.json, no fastrag_quant.json): "
+        f"Nothing in {name} says how its token vectors are pooled (no {folder}/config.json, no fastrag_quant.json): "
         "pass pooling='cls' or pooling='mean'. The model card says which; "
         "a wrong guess ruins search silently."
     )
     raise ModelError(msg)
-
-
-def _normalize_from_files(directory: Path) -> bool:
-    modules = _sentence_transformers_modules(directory)
-    return "Normalize" in modules if modules else True

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fastrag_quant.errors import ModelError
 
-# Everything but weights: a few hundred kilobytes that say what the model is.
-METADATA_PATTERNS = ("*.json", "*.txt", "*.model", "1_Pooling/*", "2_*/config.json")
+# Everything but weights, in folders too: a few hundred kilobytes that say what the model is.
+METADATA_PATTERNS = ("*.json", "*.txt", "*.model")
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

@@ -8,9 +8,10 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, normalizers
 
 from fastrag_quant.errors import InputError, ModelError
+from fastrag_quant.model.json_files import read_json
 
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -67,15 +68,19 @@ class RaggedTokens:
 class TextTokenizer:
     """Cuts texts into token ids, no more than ``max_seq_len`` each. Safe to call from many threads."""
 
-    def __init__(self, directory: Path, max_seq_len: int) -> None:
+    def __init__(self, directory: Path, max_seq_len: int, *, do_lower_case: bool = False) -> None:
         """Load a directory's tokenizer.
 
         :param max_seq_len: tokens per text at the most, special tokens included.
+        :param do_lower_case: whether texts become lower case first, whatever the tokenizer does itself.
         :raises ModelError: if the directory holds no tokenizer that can be read.
         """
         self._tokenizer = load_tokenizer(directory)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_seq_len)
+        self._tokenizer.enable_truncation(max_seq_len, direction=_truncation_side(directory, self._tokenizer))
+        if do_lower_case:
+            own = self._tokenizer.normalizer
+            self._tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own else [])])
 
     @property
     def vocabulary_size(self) -> int:
@@ -138,6 +143,16 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     except Exception as error:  # tokenizers raises plain Exception
         msg = f"{path} cannot be read ({error}): fetch or quantize the model again."
         raise ModelError(msg) from error
+
+
+def _truncation_side(directory: Path, tokenizer: Tokenizer) -> str:
+    """Return from which side texts are cut: transformers' setting, or else the tokenizer's own."""
+    path = directory / "tokenizer_config.json"
+    side = read_json(path).get("truncation_side") or (tokenizer.truncation or {}).get("direction", "right")
+    if side not in ("left", "right"):
+        msg = f"{path} has truncation_side {side!r}, which is neither left nor right: fetch the model again."
+        raise ModelError(msg)
+    return str(side)
 
 
 def _convert_slow_tokenizer(directory: Path) -> Tokenizer:

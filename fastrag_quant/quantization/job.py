@@ -31,6 +31,7 @@ class QuantizationJob:
     @cached_property
     def calibration(self) -> RaggedTokens:
         """The tokens of the calibration texts, as documents are embedded."""
-        tokenizer = TextTokenizer(self.directory, self.settings.max_seq_len)
+        settings = self.settings
+        tokenizer = TextTokenizer(self.directory, settings.max_seq_len, do_lower_case=settings.do_lower_case)
         # One by one, because IPEX and neural-compressor fork, and tokenizers warns of forks after parallel work.
-        return RaggedTokens.of([tokenizer([self.settings.document_prompt + text])[0].ids for text in self.texts])
+        return RaggedTokens.of([tokenizer([settings.document_prompt + text])[0].ids for text in self.texts])

@@ -20,6 +20,7 @@ from fastrag_quant.host.cpu import isa
 from fastrag_quant.host.extras import DISTRIBUTIONS_OF_EXTRA, missing_distributions, require
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import EngineRecord, FileRecord, Manifest
+from fastrag_quant.model.modules import transformer_directory
 from fastrag_quant.model.settings import settings_from_files
 from fastrag_quant.model.source import ModelSource
 from fastrag_quant.quantization.calibration import CalibrationTexts, load_calibration
@@ -134,7 +135,7 @@ def quantize(
         directory=output,
         manifest=manifest,
         fidelity=fidelity,
-        fp32_bytes=_fp32_bytes(metadata),
+        fp32_bytes=_fp32_bytes(transformer_directory(metadata)),
         int8_bytes={name: sum(file.size for file in record.files.values()) for name, record in records.items()},
     )
 
@@ -180,7 +181,7 @@ def _check_source(source: ModelSource, metadata: Path, kinds: list[EngineKind]) 
     if int8_engines(metadata, Manifest.read(metadata)):
         msg = f"{source.name} is quantized already: quantize the fp32 embedder it was made from."
         raise ModelError(msg)
-    config = read_json(metadata / "config.json")
+    config = read_json(transformer_directory(metadata, source.name) / "config.json")
     for kind in kinds:
         if reason := kind.why_not_architecture(config):
             msg = f"{source.name} cannot be quantized for the {kind.name} engine: {reason}."

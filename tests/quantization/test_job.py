@@ -34,9 +34,9 @@ def tokenizers(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The directories whose tokenizers were loaded, in order."""
     loaded: list[Path] = []
 
-    def load(directory: Path, max_seq_len: int) -> TextTokenizer:
+    def load(directory: Path, max_seq_len: int, *, do_lower_case: bool) -> TextTokenizer:
         loaded.append(directory)
-        return TextTokenizer(directory, max_seq_len)
+        return TextTokenizer(directory, max_seq_len, do_lower_case=do_lower_case)
 
     monkeypatch.setattr(job_module, "TextTokenizer", load)
     return loaded
