@@ -32,7 +32,7 @@ from fastrag_quant.model.settings import (
 from fastrag_quant.model.source import METADATA_PATTERNS
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
 from fastrag_quant.vectors.checks import check_finite, check_ids
-from fastrag_quant.vectors.output import OutputForm, output_form
+from fastrag_quant.vectors.output import OutputForm, Precision, output_form
 from fastrag_quant.vectors.streaming import WindowEncoder
 
 logger = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class QuantizedEmbedder:
             config.truncate_dim or _saved_dimension(self._settings),
             config.precision,
             normalize=self._settings.normalize,
-            ranges=manifest.ranges if manifest else None,
+            ranges=_ranges_for(config, self._settings, manifest),
         )
         engine_class = kind.load()
         if config.computes_in is Dtype.INT8:
@@ -392,6 +392,28 @@ def _resolve_settings(
 def _saved_dimension(settings: EmbedderSettings) -> int | None:
     """Return how many dimensions the model keeps of its own accord, None for all."""
     return settings.truncate_dim and min(settings.truncate_dim, settings.dimension)
+
+
+def _ranges_for(
+    config: EmbedderConfig, settings: EmbedderSettings, manifest: Manifest | None
+) -> list[list[float]] | None:
+    """Return the ranges of the model's dimensions, None where none were measured.
+
+    Prompts and max_seq_len may be others than those measured with: vectors of other texts have much the same ranges.
+
+    :raises InputError: for int8 and uint8, where vectors are pooled or scaled otherwise than those measured.
+    """
+    if manifest is None or manifest.ranges is None:
+        return None
+    for name in ("pooling", "normalize") if config.precision in (Precision.INT8, Precision.UINT8) else ():
+        measured, wanted = getattr(manifest.settings, name), getattr(settings, name)
+        if measured != wanted:
+            msg = (
+                f"precision {config.precision!r} goes by ranges that quantization measured with {name}={measured!s}, "
+                f"not {wanted!s}: leave {name} out, or quantize the model with it."
+            )
+            raise InputError(msg)
+    return manifest.ranges
 
 
 def _check_weights(

@@ -108,11 +108,13 @@ def output_form(
     :param precision: a name of :class:`Precision`.
     :param normalize: whether the model's vectors have length one.
     :param ranges: the model's, from its manifest.
-    :raises InputError: if the model has fewer dimensions, or no ranges where the precision needs them.
+    :raises InputError: for a number of dimensions that the model does not have, and if it has no ranges where the
+        precision needs them.
     """
     form = Precision.from_str(precision)
-    if truncate_dim is not None and truncate_dim > dimension:
-        msg = f"truncate_dim {truncate_dim} is more than the model's {dimension} dimensions."
+    kept = dimension if truncate_dim is None else truncate_dim
+    if not 1 <= kept <= dimension:
+        msg = f"truncate_dim must be 1 to {dimension}, the model's dimensions, not {truncate_dim}."
         raise InputError(msg)
     if form in (Precision.INT8, Precision.UINT8) and ranges is None:
         msg = (
@@ -120,6 +122,4 @@ def output_form(
             "quantize the model with this version of the package, or use float32, binary or ubinary."
         )
         raise InputError(msg)
-    return OutputForm(
-        truncate_dim or dimension, form, normalize, None if ranges is None else np.asarray(ranges, dtype=np.float32)
-    )
+    return OutputForm(kept, form, normalize, None if ranges is None else np.asarray(ranges, dtype=np.float32))

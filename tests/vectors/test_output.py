@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,9 +66,10 @@ def test_a_byte_holds_eight_binary_dimensions(precision: str, width: int):
     assert OutputForm(12, Precision(precision)).width == width
 
 
-def test_a_model_cannot_give_more_dimensions_than_it_has():
-    with pytest.raises(InputError, match="truncate_dim 9 is more than the model's 8"):
-        output_form(8, 9, "float32", normalize=True, ranges=None)
+@pytest.mark.parametrize("truncate_dim", [9, 0, -1])
+def test_a_model_gives_at_least_one_dimension_and_no_more_than_it_has(truncate_dim: int):
+    with pytest.raises(InputError, match=f"truncate_dim must be 1 to 8, the model's dimensions, not {truncate_dim}"):
+        output_form(8, truncate_dim, "float32", normalize=True, ranges=None)
 
 
 def test_an_unknown_precision_is_refused_with_the_known_ones():
@@ -113,6 +115,33 @@ def test_a_single_query_finds_in_int8_what_it_finds_in_float32(
     shift = 128 * (precision == "uint8")
     found = similarities(query.astype(int) - shift, documents.astype(int) - shift)
     assert found.argmax() == expected.argmax() == 3
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8"])
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"pooling": "cls"}, "pooling=mean, not cls: leave pooling out, or quantize the model with it"),
+        ({"normalize": False}, "normalize=True, not False: leave normalize out, or quantize the model with it"),
+    ],
+)
+def test_ranges_of_other_vectors_than_those_measured_are_refused(
+    precision: str, other: dict[str, Any], message: str, minilm_int8: Path
+):
+    with pytest.raises(
+        InputError, match=f"precision '{precision}' goes by ranges that quantization measured with {message}"
+    ):
+        QuantizedEmbedder(minilm_int8, precision=precision, **other)
+
+
+def test_ranges_serve_other_prompts_and_bits_need_none(minilm_int8: Path, some_engine: str):
+    other_prompt = QuantizedEmbedder(
+        minilm_int8, some_engine, pooling="mean", normalize=True, query_prompt="query: ", precision="int8"
+    )
+    bits = QuantizedEmbedder(minilm_int8, some_engine, normalize=False, precision="binary")
+
+    assert np.unique(other_prompt.embed_queries(["if"])).size > 50
+    assert bits.embed_queries(["if"]).shape == (1, 48)
 
 
 def test_fewer_dimensions_and_one_bit_each(minilm_int8: Path, engine: str, passages: list[str]):
