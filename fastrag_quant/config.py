@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastrag_quant.arguments import Choice, check_whole_number
-from fastrag_quant.engines import check_engine_name
+from fastrag_quant.engines import AUTO, ENGINE_KINDS, INT8_KINDS, check_engine_name
+from fastrag_quant.errors import InputError
 from fastrag_quant.model.settings import SettingsOverrides
 from fastrag_quant.model.source import ModelSource
 from fastrag_quant.vectors.output import Precision
@@ -51,7 +52,8 @@ class EmbedderConfig:
     def __post_init__(self) -> None:
         """Check what can be checked without the model.
 
-        :raises InputError: for a name that does not exist, and for numbers and prompts that no model could satisfy.
+        :raises InputError: for a name that does not exist, for numbers and prompts that no model could satisfy, and
+            for an engine and a dtype that do not go together.
         """
         object.__setattr__(self, "model", str(self.model))
         check_engine_name(self.engine)
@@ -60,6 +62,7 @@ class EmbedderConfig:
         Precision.from_str(self.precision)
         if self.dtype is not None:
             Dtype.from_str(self.dtype)
+        self._check_engine_for_dtype()
         _ = self.overrides
 
     @property
@@ -80,6 +83,17 @@ class EmbedderConfig:
         if self.dtype is None:
             return Dtype.FLOAT32 if self.engine == "torch" else Dtype.INT8
         return Dtype(self.dtype)
+
+    def _check_engine_for_dtype(self) -> None:
+        if self.engine == AUTO:
+            return
+        kind = ENGINE_KINDS[self.engine]
+        if self.computes_in is Dtype.INT8 and not kind.runs_int8:
+            msg = f"The {kind.name} engine runs no int8 model: leave dtype out, or use one of {', '.join(INT8_KINDS)}."
+            raise InputError(msg)
+        if self.computes_in is not Dtype.INT8 and not kind.runs_fp32:
+            msg = f"The {kind.name} engine runs int8 only: use engine='torch' for fp32 weights, or leave dtype out."
+            raise InputError(msg)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from fastrag_quant.config import EmbedderConfig
@@ -34,9 +35,10 @@ class SharedEmbedder:
         embedder = self._embedder  # a variable of this call's own: another thread may release it
         if embedder is None:
             with _loading:
-                embedder = _loaded.get(self.config)
+                same = replace(self.config, dtype=self.config.computes_in.value)  # said or left out
+                embedder = _loaded.get(same)
                 if embedder is None:
-                    embedder = _loaded[self.config] = QuantizedEmbedder.from_config(self.config)
+                    embedder = _loaded[same] = QuantizedEmbedder.from_config(self.config)
             self._embedder = embedder
         return embedder
 

@@ -98,7 +98,7 @@ def test_the_source_and_the_overrides_are_what_was_given():
         ("torch", "bfloat16", "bfloat16"),
         ("ipex", "float32", "float32"),
         ("auto", "float32", "float32"),
-        ("torch", "int8", "int8"),
+        ("openvino", "int8", "int8"),
     ],
 )
 def test_what_a_model_computes_in_follows_from_the_engine_unless_it_is_said(
@@ -142,6 +142,19 @@ def test_a_number_that_is_not_whole_and_positive_is_refused(name: str, number: A
 @pytest.mark.parametrize("number", [None, 1, 64])
 def test_a_positive_number_or_none_is_taken(name: str, number: int | None):
     assert getattr(EmbedderConfig("a/model", **{name: number}), name) == number
+
+
+@pytest.mark.parametrize(
+    ("engine", "dtype", "message"),
+    [
+        ("torch", "int8", "The torch engine runs no int8 model: leave dtype out, or use one of openvino"),
+        ("openvino", "float32", "The openvino engine runs int8 only: use engine='torch' for fp32 weights"),
+        ("openvino", "bfloat16", "The openvino engine runs int8 only: use engine='torch' for fp32 weights"),
+    ],
+)
+def test_an_engine_and_a_dtype_that_do_not_go_together_are_refused_at_once(engine: str, dtype: str, message: str):
+    with pytest.raises(InputError, match=message):
+        EmbedderConfig("/no/such/model", engine, dtype=dtype)
 
 
 # Tokens

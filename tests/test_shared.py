@@ -66,6 +66,12 @@ def test_a_path_and_its_text_are_the_same_model(config: EmbedderConfig):
     assert of_path.embedder is of_text.embedder
 
 
+def test_a_dtype_that_is_said_and_the_same_left_out_are_one_model(config: EmbedderConfig):
+    left_out, said = SharedEmbedder(config), SharedEmbedder(replace(config, dtype="float32"))
+
+    assert left_out.embedder is said.embedder
+
+
 def test_another_configuration_loads_another_model(config: EmbedderConfig):
     one, other = SharedEmbedder(config), SharedEmbedder(replace(config, pooling="mean"))
 

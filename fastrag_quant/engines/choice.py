@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastrag_quant.config import Dtype, EmbedderConfig
 from fastrag_quant.engines import AUTO, ENGINE_KINDS, INT8_KINDS, EngineKind
-from fastrag_quant.errors import InputError, MissingExtraError, ModelError
+from fastrag_quant.errors import MissingExtraError, ModelError
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import EngineRecord, Manifest
 from fastrag_quant.model.modules import transformer_directory
@@ -57,16 +57,12 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
 
     :param directory: holds the model's config.json; weights may be missing.
     :param manifest: the directory's, None where it has none.
-    :raises InputError: for an engine and a dtype that do not go together.
     :raises ModelError: if the model is of another kind than was asked for, saying what to do.
     :raises MissingExtraError: if no engine that could run it is installed.
     """
     built = int8_engines(directory, manifest)
     if config.computes_in is not Dtype.INT8:
         choice = _choose_for_fp32(config, built, manifest)
-    elif config.engine not in (AUTO, *INT8_KINDS):
-        msg = f"The {config.engine} engine runs no int8 model: leave dtype out, or use one of {', '.join(INT8_KINDS)}."
-        raise InputError(msg)
     elif config.engine in built or (manifest is None and _has_own_weights(directory, config.engine)):
         choice = EngineChoice(ENGINE_KINDS[config.engine], "it was asked for")
     elif not built and manifest is not None:
@@ -102,9 +98,6 @@ def _has_own_weights(directory: Path, engine: str) -> bool:
 
 def _choose_for_fp32(config: EmbedderConfig, built: list[str], manifest: Manifest | None) -> EngineChoice:
     kind = ENGINE_KINDS["torch" if config.engine == AUTO else config.engine]
-    if not kind.runs_fp32:
-        msg = f"The {kind.name} engine runs int8 only: use engine='torch' for fp32 weights, or leave dtype out."
-        raise InputError(msg)
     if built:
         origin = manifest.source.get("model") if manifest else None
         msg = (

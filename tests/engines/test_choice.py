@@ -340,18 +340,7 @@ def test_a_published_int8_model_has_no_fp32_weights_either(fp32_model: Path):
         QuantizedEmbedder(fp32_model, "torch")
 
 
-# Engines and dtypes that do not go together
-
-
-def test_torch_runs_no_int8(int8_model: Callable[..., Path]):
-    with pytest.raises(InputError, match="torch engine runs no int8 model: leave dtype out, or use one of openvino"):
-        chosen(int8_model(openvino=FAST), "torch", dtype="int8")
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_openvino_runs_int8_alone(fp32_model: Path, dtype: str):
-    with pytest.raises(InputError, match="openvino engine runs int8 only: use engine='torch' for fp32 weights"):
-        chosen(fp32_model, "openvino", dtype=dtype)
+# fp32 weights
 
 
 @pytest.mark.parametrize(
