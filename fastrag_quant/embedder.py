@@ -17,8 +17,10 @@ from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
 from fastrag_quant.engines import Engine, EngineKind
 from fastrag_quant.engines.choice import choose_engine
 from fastrag_quant.errors import ClosedError, InputError, ModelError
+from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.model.modules import transformer_directory
+from fastrag_quant.model.prompts import wanted_prompts
 from fastrag_quant.model.settings import (
     EmbedderSettings,
     SettingsOverrides,
@@ -145,6 +147,7 @@ class QuantizedEmbedder:
             normalize=self._settings.normalize,
             ranges=_ranges_for(config, self._settings, manifest),
         )
+        _warn_of_missing_prompt(directory, config, manifest, self._settings)
         engine_class = kind.load()
         if config.computes_in is Dtype.INT8:
             directory = source.fetch((*METADATA_PATTERNS, *kind.weights))
@@ -387,6 +390,24 @@ def _resolve_settings(
         truncate_dim=own.truncate_dim,
     )
     return override(settings, overrides, limit)
+
+
+def _warn_of_missing_prompt(
+    directory: Path, config: EmbedderConfig, manifest: Manifest | None, settings: EmbedderSettings
+) -> None:
+    """Say that a model's family wants a query prompt, where there is none and the caller has not said so."""
+    if settings.query_prompt or config.query_prompt is not None:
+        return
+    name = config.source.name
+    made_of = read_json(transformer_directory(directory) / "config.json").get("_name_or_path")
+    if wanted := wanted_prompts(name.rstrip("/"), manifest.source.get("model") if manifest else None, made_of):
+        query, document = wanted
+        documents = f" and document_prompt={document!r}" if document and not settings.document_prompt else ""
+        logger.warning(
+            "%s has no query prompt, and models of its family find less without one: pass query_prompt=%r%s, "
+            "or query_prompt='' for none.",
+            *(name, query, documents),
+        )
 
 
 def _saved_dimension(settings: EmbedderSettings) -> int | None:

@@ -228,4 +228,10 @@ def test_the_files_and_folders_that_contributors_are_sent_to_exist():
 
 
 def test_the_pages_are_there():
-    assert {page.name for page in PAGES} == {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "migration.md"}
+    assert {page.name for page in PAGES} == {
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "README.md",
+        "migration.md",
+        "settings.md",
+    }

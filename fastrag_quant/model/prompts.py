@@ -18,10 +18,11 @@ _BGE_ZH_QUERY_PROMPT = "为这个句子生成表示以用于检索相关文章�
 _FAMILIES = (
     (r"bge-(small|base|large)-en", BGE_QUERY_PROMPT, ""),
     (r"bge-(small|base|large)-zh", _BGE_ZH_QUERY_PROMPT, ""),
-    (r"(multilingual-)?e5-(small|base|large)(-v2|-unsupervised)?", "query: ", "passage: "),
+    (r"(multilingual-)?e5-(small|base|large)(?!-instruct)", "query: ", "passage: "),
     (r"mxbai-embed-(xsmall|large)", BGE_QUERY_PROMPT, ""),
     (r"uae-large", BGE_QUERY_PROMPT, ""),
-    (r"snowflake-arctic-embed-(xs|s|m|l)", BGE_QUERY_PROMPT, ""),
+    (r"snowflake-arctic-embed-[ml]-v2.0", "query: ", ""),
+    (r"snowflake-arctic-embed-(xs|s|m|l)(?!-v2)", BGE_QUERY_PROMPT, ""),
 )
 
 
