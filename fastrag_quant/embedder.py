@@ -16,7 +16,7 @@ from fastrag_quant.arguments import check_whole_number
 from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
 from fastrag_quant.engines import Engine, EngineKind
 from fastrag_quant.engines.choice import choose_engine
-from fastrag_quant.errors import ClosedError, InputError, ModelError
+from fastrag_quant.errors import ClosedError, FastragQuantError, InputError, ModelError
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.model.modules import transformer_directory
@@ -133,7 +133,24 @@ class QuantizedEmbedder:
         return embedder
 
     def _load(self, config: EmbedderConfig, kind: EngineKind | None = None) -> None:
+        """Load a model from one state of its directory; once more if that was replaced meanwhile."""
         self._config, self._kind = config, kind
+        source = config.source
+        for _ in range(2):
+            before = source.state()
+            try:
+                self._open(config, kind)
+            except FastragQuantError:
+                if source.state() == before:
+                    raise
+                continue
+            if source.state() == before:
+                return
+            self._engine.close()
+        msg = f"{source.name} changed while it was loaded, twice: load it when what writes to it has finished."
+        raise ModelError(msg)
+
+    def _open(self, config: EmbedderConfig, kind: EngineKind | None) -> None:
         source = config.source
         directory = source.fetch()
         manifest = Manifest.read(directory)

@@ -8,8 +8,10 @@ from weakref import WeakValueDictionary
 
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.model.source import ModelState
 
-_loaded: WeakValueDictionary[EmbedderConfig, QuantizedEmbedder] = WeakValueDictionary()
+# By configuration and state of the model's directory: who asks after it was overwritten gets the new model.
+_loaded: WeakValueDictionary[tuple[EmbedderConfig, ModelState], QuantizedEmbedder] = WeakValueDictionary()
 _loading = threading.Lock()
 
 
@@ -35,7 +37,8 @@ class SharedEmbedder:
         embedder = self._embedder  # a variable of this call's own: another thread may release it
         if embedder is None:
             with _loading:
-                same = replace(self.config, dtype=self.config.computes_in.value)  # said or left out
+                config = replace(self.config, dtype=self.config.computes_in.value)  # said or left out
+                same = (config, config.source.state())
                 embedder = _loaded.get(same)
                 if embedder is None:
                     embedder = _loaded[same] = QuantizedEmbedder.from_config(self.config)

@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "engines.*": ("host.*", "model.*", "engines", "config"),
     "vectors.*": ("model.*", "vectors.output", "engines"),
     "embedder": ("model.*", "vectors.output", "engines", "config", "engines.*", "vectors.*"),
-    "shared": ("config", "embedder"),
+    "shared": ("model.*", "config", "embedder"),
     "quantization.*": (
         *("host.*", "text_files", "model.*", "vectors.output", "engines", "config", "engines.*", "embedder"),
     ),

@@ -12,6 +12,9 @@ from fastrag_quant.errors import ModelError
 # Everything but weights, in folders too: a few hundred kilobytes that say what the model is.
 METADATA_PATTERNS = ("*.json", "*.txt", "*.model")
 
+# The files of a directory: relative path, inode, size and time of change of each.
+ModelState = tuple[tuple[str, int, int, int], ...]
+
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -54,6 +57,25 @@ class ModelSource:
             msg = f"There is no model directory {self.name!r}: pass an existing directory or the name of a hub model."
             raise ModelError(msg)
         return self._download(patterns)
+
+    def state(self) -> ModelState:
+        """Return what tells one state of a local directory from another: its files by inode, size and time of change.
+
+        :return: nothing for a hub model, whose revisions have directories of their own.
+        """
+        if not self.is_local:
+            return ()
+        directory = Path(self.name).expanduser()
+        found: list[tuple[str, int, int, int]] = []
+        for path in (directory, *sorted(directory.glob("[!.]*")), *sorted(directory.glob("[!.]*/[!.]*"))):
+            try:
+                stat = path.stat()
+            except OSError:  # a link to nowhere, or a file that was removed meanwhile
+                continue
+            # A directory's own time changes with files that no model reads.
+            of_content = (0, 0) if path.is_dir() else (stat.st_size, stat.st_mtime_ns)
+            found.append((str(path.relative_to(directory)), stat.st_ino, *of_content))
+        return tuple(found)
 
     def _download(self, patterns: tuple[str, ...]) -> Path:
         # Imported here because it takes a third of a second that local models need not pay.
