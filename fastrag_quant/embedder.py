@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from fastrag_quant.arguments import check_whole_number
 from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
 from fastrag_quant.engines import Engine, EngineKind
-from fastrag_quant.engines.choice import choose_engine
+from fastrag_quant.engines.choice import EngineChoice, choose_engine
 from fastrag_quant.errors import ClosedError, FastragQuantError, InputError, ModelError
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import Manifest
@@ -31,7 +31,7 @@ from fastrag_quant.model.settings import (
     settings_from_files,
     why_not_prompt,
 )
-from fastrag_quant.model.source import METADATA_PATTERNS
+from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
 from fastrag_quant.vectors.checks import check_finite, check_ids
 from fastrag_quant.vectors.output import OutputForm, Precision, output_form
@@ -154,7 +154,7 @@ class QuantizedEmbedder:
         source = config.source
         directory = source.fetch()
         manifest = Manifest.read(directory)
-        kind = kind or choose_engine(config, directory, manifest).kind
+        choice = EngineChoice(kind, "it was given") if kind else choose_engine(config, directory, manifest)
         self._told_of_cut: set[str] = set()
         self._settings = _resolve_settings(directory, source.name, manifest, config.overrides)
         self._form = output_form(
@@ -165,10 +165,12 @@ class QuantizedEmbedder:
             ranges=_ranges_for(config, self._settings, manifest),
         )
         _warn_of_missing_prompt(directory, config, manifest, self._settings)
-        engine_class = kind.load()
-        if config.computes_in is Dtype.INT8:
-            directory = source.fetch((*METADATA_PATTERNS, *kind.weights))
-            _check_weights(directory, source.name, kind, manifest, config.verify_hashes)
+        engine_class = choice.kind.load()
+        if choice.quantizes_on_load:
+            _tell_of_quantizing(source)
+        elif config.computes_in is Dtype.INT8:
+            directory = source.fetch((*METADATA_PATTERNS, *choice.kind.weights))
+            _check_weights(directory, source.name, choice.kind, manifest, config.verify_hashes)
         self._tokenizer = TextTokenizer(
             transformer_directory(directory, source.name),
             self._settings.max_seq_len,
@@ -372,6 +374,14 @@ class _ClosedEngine:
 
     def __getattr__(self, name: str) -> Any:
         raise ClosedError
+
+
+def _tell_of_quantizing(source: ModelSource) -> None:
+    logger.warning(
+        "%s is quantized to int8 while it is loaded, and how close its vectors are to fp32 is not verified: "
+        "fastrag_quant-quantize --model-name %s --output-path DIR measures it and writes a model that loads faster.",
+        *(source.name, source.name),
+    )
 
 
 def _closed(

@@ -109,7 +109,7 @@ def no_precision_by_speed() -> Iterator[None]:
 
 
 # The engines that quantize in this environment. Tests name the one they use: "auto" takes the faster.
-ENGINES = [name for name in ("ipex", "openvino") if not missing_distributions(ENGINE_KINDS[name].extra)]
+ENGINES = [name for name in ("ipex", "openvino", "native") if ENGINE_KINDS[name].why_not_here() is None]
 
 
 @pytest.fixture(scope="session", params=ENGINES)

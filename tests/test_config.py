@@ -113,7 +113,7 @@ def test_what_a_model_computes_in_follows_from_the_engine_unless_it_is_said(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"engine": "tpu"}, "Unknown engine 'tpu': use one of auto, openvino, ipex, torch"),
+        ({"engine": "tpu"}, "Unknown engine 'tpu': use one of auto, native, openvino, ipex, torch"),
         ({"pooling": "max"}, "Unknown pooling 'max': use one of cls, mean"),
         ({"max_seq_len": 0}, "max_seq_len must be a whole number of at least 3 tokens, not 0"),
         ({"max_seq_len": True}, "max_seq_len must be a whole number of at least 3 tokens, not True"),

@@ -53,8 +53,10 @@ def test_the_table_of_engines_is_that_of_the_package():
     assert list(rows) == list(ENGINE_KINDS)
     for name, (runs, quantizes) in rows.items():
         kind = ENGINE_KINDS[name]
-        assert named(runs) == [f"fastrag-quant[{kind.extra}]"]
-        assert named(quantizes) == ([f"fastrag-quant[{kind.quantization_extra}]"] if kind.quantizer else [])
+        assert named(runs) == ([f"fastrag-quant[{kind.extra}]"] if kind.extra else ["fastrag-quant"])
+        extra = kind.quantization_extra
+        made_by = [f"fastrag-quant[{extra}]"] if extra else ["fastrag-quant"]
+        assert named(quantizes) == (made_by if kind.quantizer else [])
 
 
 @pytest.mark.parametrize("option", ["argument", "option"])

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from fastrag_quant.bench.environment import in_words, installed_versions
 from fastrag_quant.config import EmbedderConfig
-from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines import ENGINE_KINDS, EngineKind
 from fastrag_quant.engines.choice import choose_engine
+from fastrag_quant.engines.native.library import level_in_force
 from fastrag_quant.errors import FastragQuantError, ModelError
 from fastrag_quant.host.cgroups import cpu_quota
 from fastrag_quant.host.cpu import ISA_FLAGS, affinity_cores, cpu_model, isa, usable_cores
@@ -41,7 +42,7 @@ def describe_machine() -> list[tuple[str, str]]:
 def describe_environment() -> list[tuple[str, str]]:
     """Return what is installed: name and finding."""
     versions = installed_versions()
-    engines = [(f"engine {name}", _installed(kind.extra)) for name, kind in ENGINE_KINDS.items()]
+    engines = [(f"engine {name}", _runs(kind)) for name, kind in ENGINE_KINDS.items()]
     return [
         *engines,
         ("Haystack", _haystack(versions)),
@@ -98,6 +99,12 @@ def _files(directory: Path, manifest: Manifest) -> str:
     except ModelError as error:
         return str(error)
     return "complete, by size"
+
+
+def _runs(kind: EngineKind) -> str:
+    if kind.extra:
+        return _installed(kind.extra)
+    return f"cannot run: {reason}" if (reason := kind.why_not_cpu()) else f"runs on {level_in_force()}"
 
 
 def _installed(extra: str) -> str:

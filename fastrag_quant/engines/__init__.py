@@ -75,11 +75,12 @@ class EngineKind:
     """All that is known of an engine before it is imported.
 
     :param module: where its class is.
-    :param extra: what running a model needs installed.
+    :param extra: what running a model needs installed; None is nothing beyond the package.
     :param weights: the files, and hub patterns, of its int8 weights; none for an engine of fp32 models.
     :param runs_fp32: whether it runs the weights of an fp32 model too.
+    :param quantizes_on_load: whether it makes int8 weights of an fp32 model's while it loads them.
     :param quantizer: the function that makes its int8 weights, as ``module:function``; None where nothing does.
-    :param quantization_extra: what that function needs installed.
+    :param quantization_extra: what that function needs installed; None is nothing beyond the package.
     :param why_not_cpu: says why it cannot run on this CPU, or None where it can.
     :param why_not_architecture: says of a model's config.json why it cannot run it, or None where it can.
     """
@@ -87,9 +88,10 @@ class EngineKind:
     name: str
     module: str
     class_name: str
-    extra: str
+    extra: str | None = None
     weights: tuple[str, ...] = ()
     runs_fp32: bool = False
+    quantizes_on_load: bool = False
     quantizer: str | None = None
     quantization_extra: str | None = None
     why_not_cpu: Callable[[], str | None] = _nothing
@@ -103,7 +105,7 @@ class EngineKind:
     @property
     def install(self) -> str:
         """The command that installs what running a model needs."""
-        return f"pip install 'fastrag-quant[{self.extra}]'"
+        return f"pip install 'fastrag-quant[{self.extra}]'" if self.extra else "pip install fastrag-quant"
 
     @property
     def is_installed(self) -> bool:
@@ -137,6 +139,16 @@ class EngineKind:
             raise UnsupportedCpuError(msg)
 
 
+def _why_no_native() -> str | None:
+    reason: str | None = import_module("fastrag_quant.engines.native.library").why_no_native()
+    return reason
+
+
+def _why_not_by_native(config: Mapping[str, Any]) -> str | None:
+    reason: str | None = import_module("fastrag_quant.engines.native.architectures").why_not(config)
+    return reason
+
+
 def _not_an_encoder(config: Mapping[str, Any]) -> str | None:
     return "it has a decoder, and this engine runs encoders" if config.get("is_encoder_decoder") else None
 
@@ -144,6 +156,16 @@ def _not_an_encoder(config: Mapping[str, Any]) -> str | None:
 ENGINE_KINDS = {
     kind.name: kind
     for kind in (
+        EngineKind(
+            "native",
+            "fastrag_quant.engines.native.engine",
+            "NativeEngine",
+            weights=("native.safetensors",),
+            quantizes_on_load=True,
+            quantizer="fastrag_quant.quantization.native:quantize_with_native",
+            why_not_cpu=_why_no_native,
+            why_not_architecture=_why_not_by_native,
+        ),
         EngineKind(
             "openvino",
             "fastrag_quant.engines.openvino",

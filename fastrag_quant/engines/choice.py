@@ -32,6 +32,7 @@ class EngineChoice:
 
     kind: EngineKind
     reason: str
+    quantizes_on_load: bool = False
 
 
 def int8_engines(directory: Path, manifest: Manifest | None) -> list[str]:
@@ -72,12 +73,7 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
         )
         raise ModelError(msg)
     elif not built:
-        name = config.source.name
-        msg = (
-            f"{name} is not an int8 model. Quantize it first: fastrag_quant-quantize --model-name {name} "
-            f"--output-path DIR; or run it as it is: engine='torch'."
-        )
-        raise ModelError(msg)
+        return _choose_on_load(config, directory)
     elif config.engine == AUTO:
         choice = _choose_installed(built, manifest)
     else:
@@ -106,6 +102,22 @@ def _choose_for_fp32(config: EmbedderConfig, built: list[str], manifest: Manifes
         )
         raise ModelError(msg)
     return EngineChoice(kind, "it was asked for" if config.engine == kind.name else f"it runs {config.computes_in}")
+
+
+def _choose_on_load(config: EmbedderConfig, directory: Path) -> EngineChoice:
+    """Choose what makes int8 weights of an fp32 model's while it loads them."""
+    architecture, reasons = read_json(directory / "config.json"), {}
+    for kind in INT8_KINDS.values():
+        if kind.quantizes_on_load and config.engine in (AUTO, kind.name):
+            reasons[kind.name] = kind.why_not_here() or kind.why_not_architecture(architecture)
+            if reasons[kind.name] is None:
+                return EngineChoice(kind, "it quantizes fp32 weights while it loads them", quantizes_on_load=True)
+    name = config.source.name
+    msg = (
+        f"{name} is not an int8 model{f' ({_told(reasons, reasons)})' if reasons else ''}. Quantize it first: "
+        f"fastrag_quant-quantize --model-name {name} --output-path DIR; or run it as it is: engine='torch'."
+    )
+    raise ModelError(msg)
 
 
 def _choose_installed(built: list[str], manifest: Manifest | None) -> EngineChoice:

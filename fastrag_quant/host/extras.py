@@ -26,19 +26,24 @@ DISTRIBUTIONS_OF_EXTRA = {
 }
 
 
-def missing_distributions(extra: str) -> list[str]:
+def missing_distributions(extra: str | None) -> list[str]:
     """Return the distributions of an extra that are not installed, without importing any.
 
-    :param extra: a key of :data:`DISTRIBUTIONS_OF_EXTRA`.
+    :param extra: a key of :data:`DISTRIBUTIONS_OF_EXTRA`; None needs nothing.
     :return: distribution names, empty where the extra is complete.
     """
-    return [name for name in DISTRIBUTIONS_OF_EXTRA[extra] if not is_installed(name)]
+    return [name for name in distributions_of(extra) if not is_installed(name)]
 
 
-def require(extra: str, feature: str) -> None:
+def distributions_of(extra: str | None) -> tuple[str, ...]:
+    """Return what an extra brings; None brings nothing."""
+    return DISTRIBUTIONS_OF_EXTRA[extra] if extra else ()
+
+
+def require(extra: str | None, feature: str) -> None:
     """Raise where a feature's optional dependencies are missing.
 
-    :param extra: a key of :data:`DISTRIBUTIONS_OF_EXTRA`.
+    :param extra: a key of :data:`DISTRIBUTIONS_OF_EXTRA`; None needs nothing.
     :param feature: what needs it, as the subject of the message.
     :raises MissingExtraError: naming the missing distributions and the extra that brings them.
     """

@@ -17,7 +17,7 @@ from fastrag_quant.engines import QUANTIZED_KINDS, EngineKind
 from fastrag_quant.engines.choice import int8_engines
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
 from fastrag_quant.host.cpu import isa
-from fastrag_quant.host.extras import DISTRIBUTIONS_OF_EXTRA, missing_distributions, require
+from fastrag_quant.host.extras import distributions_of, missing_distributions, require
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import EngineRecord, FileRecord, Manifest
 from fastrag_quant.model.modules import transformer_directory
@@ -81,7 +81,7 @@ def quantize(
     :param calibration: a .txt or .jsonl file, a data set as ``name:column``, texts, or None for
         qasper; see :func:`fastrag_quant.quantization.calibration.load_calibration`.
     :param sample_size: calibration texts at the most.
-    :param engine: which engine to quantize for: "openvino", "ipex", or "all" that are installed.
+    :param engine: which engine to quantize for: "native", "openvino", "ipex", or "all" that are installed.
     :param min_cosine: smallest mean cosine of int8 to fp32 on held-out texts, 0 … 1.
     :param pooling: "cls" or "mean"; needed only where the model's files do not say.
     :param max_seq_len: tokens per text at the most; None is the model's own limit.
@@ -146,25 +146,21 @@ def _kinds(wanted: str) -> list[EngineKind]:
         kinds = [
             kind
             for kind in QUANTIZED_KINDS.values()
-            if not missing_distributions(_extra_of(kind)) and kind.why_not_cpu() is None
+            if not missing_distributions(kind.quantization_extra) and kind.why_not_cpu() is None
         ]
         if not kinds:
-            extras = " or ".join(f"pip install 'fastrag-quant[{_extra_of(kind)}]'" for kind in QUANTIZED_KINDS.values())
-            msg = f"Nothing that quantizes is installed: {extras}"
+            extras = filter(None, (kind.quantization_extra for kind in QUANTIZED_KINDS.values()))
+            commands = " or ".join(f"pip install 'fastrag-quant[{extra}]'" for extra in extras)
+            msg = f"Nothing that quantizes is installed: {commands}"
             raise MissingExtraError(msg)
         return kinds
     if wanted not in QUANTIZED_KINDS:
         msg = f"Cannot quantize for the engine {wanted!r}: use one of all, {', '.join(QUANTIZED_KINDS)}."
         raise InputError(msg)
     kind = QUANTIZED_KINDS[wanted]
-    require(_extra_of(kind), f"Quantization for the {wanted} engine")
+    require(kind.quantization_extra, f"Quantization for the {wanted} engine")
     kind.check_cpu()
     return [kind]
-
-
-def _extra_of(kind: EngineKind) -> str:
-    assert kind.quantization_extra is not None  # of all of QUANTIZED_KINDS
-    return kind.quantization_extra
 
 
 def _check_arguments(sample_size: int, min_cosine: float, overwrite: bool) -> None:
@@ -200,7 +196,7 @@ def _quantize_for(kind: EngineKind, job: QuantizationJob) -> EngineRecord:
         raise ModelError(msg) from error
     return EngineRecord(
         files={name: FileRecord.of(job.directory / name) for name in kind.weights},
-        versions={name: version(name) for name in DISTRIBUTIONS_OF_EXTRA[_extra_of(kind)]},
+        versions={name: version(name) for name in distributions_of(kind.quantization_extra) or ("fastrag-quant",)},
         isa=isa(),
         fidelity={},
     )

@@ -14,6 +14,7 @@ from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.bench import doctor
 from fastrag_quant.bench.doctor import describe_environment, describe_machine, describe_model
 from fastrag_quant.engines import ENGINE_KINDS, EngineKind
+from fastrag_quant.engines.native import library
 from fastrag_quant.host import extras
 from fastrag_quant.host.cpu import cpu_model, usable_cores
 from fastrag_quant.model.manifest import EngineRecord, Manifest
@@ -131,8 +132,18 @@ def test_a_model_that_is_not_quantized_is_told_with_what_to_do(tiny_cls_model: P
     facts = dict(describe_model(str(tiny_cls_model)))
 
     assert "has no manifest" in facts["model"]
-    assert facts["auto"].startswith(f"none: {tiny_cls_model} is not an int8 model. Quantize it first: ")
-    assert facts["auto"].endswith("engine='torch'.")
+    assert facts["auto"] == "native: it quantizes fp32 weights while it loads them"
+
+
+def test_a_model_that_nothing_here_runs_is_told_with_what_to_do(tiny_cls_model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(library, "why_no_native", lambda: "it was not built")
+
+    auto = dict(describe_model(str(tiny_cls_model)))["auto"]
+
+    assert auto.startswith(
+        f"none: {tiny_cls_model} is not an int8 model (native: it was not built). Quantize it first: "
+    )
+    assert auto.endswith("engine='torch'.")
 
 
 def test_published_torch_script_runs_on_the_engine_that_reads_it(tiny_cls_model: Path, install: Callable[..., None]):

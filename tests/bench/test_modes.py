@@ -54,7 +54,7 @@ def test_the_fp32_modes_are_those_of_fastrag():
 
 def test_an_unknown_mode_is_refused_with_the_known_ones():
     assert mode_of("hf") is MODES["hf"]
-    with pytest.raises(InputError, match="Unknown mode 'gpu': use one of inc, openvino, hf, ipex, ipex-ts"):
+    with pytest.raises(InputError, match="Unknown mode 'gpu': use one of inc, native, openvino, hf, ipex, ipex-ts"):
         mode_of("gpu")
 
 

@@ -129,7 +129,7 @@ def test_a_mode_that_does_not_exist_is_a_matter_of_usage(capsys: pytest.CaptureF
     with pytest.raises(SystemExit):
         main(["speed", "--model-name", "any", "--mode", "hf,gpu"])
 
-    assert "unknown mode 'gpu': use inc, openvino, hf, ipex, ipex-ts" in capsys.readouterr().err
+    assert "unknown mode 'gpu': use inc, native, openvino, hf, ipex, ipex-ts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,22 @@ from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines import ENGINE_KINDS, INT8_KINDS
 from fastrag_quant.engines.choice import choose_engine, fp32_of, int8_engines
+from fastrag_quant.engines.native import library
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
 from fastrag_quant.host import cpu, extras
 from fastrag_quant.model.manifest import MANIFEST_NAME, EngineRecord, Manifest
 from fastrag_quant.model.settings import EmbedderSettings, Pooling
 from fastrag_quant.model.source import ModelSource
 
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "intermediate_size": 64,
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+}
 FAST = {"documents_per_second": 200.0, "query_p50_ms": 1.0}
 SLOW = {"documents_per_second": 100.0, "query_p50_ms": 2.0}
 
@@ -30,7 +40,7 @@ def fp32_model(tmp_path: Path) -> Path:
     """What says that a model is an fp32 encoder, without its weights."""
     directory = tmp_path / "fp32"
     directory.mkdir()
-    (directory / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 32}))
+    (directory / "config.json").write_text(json.dumps(BERT))
     return directory
 
 
@@ -53,9 +63,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """A function that makes it look as if these engines were installed, on a CPU with AVX2, and no others."""
 
     def install_only(*names: str) -> None:
-        for name in ENGINE_KINDS:
+        for name, kind in ENGINE_KINDS.items():
             needed = () if name in names else ("a-package-that-nobody-has",)
-            monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, ENGINE_KINDS[name].extra, needed)
+            if kind.extra:
+                monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, kind.extra, needed)
+        monkeypatch.setattr(library, "why_no_native", lambda: None if "native" in names else "it was not built")
         monkeypatch.setattr(cpu, "cpu_flags", lambda: frozenset({"avx2"}))
 
     return install_only
@@ -251,7 +263,7 @@ def test_an_extra_that_is_there_is_not_to_be_installed(
 
 @pytest.mark.parametrize("name", INT8_KINDS)
 def test_what_is_asked_for_is_taken(int8_model: Callable[..., Path], name: str):
-    assert chosen(int8_model(openvino=FAST, ipex=FAST), name) == (name, "it was asked for")
+    assert chosen(int8_model(native=FAST, openvino=FAST, ipex=FAST), name) == (name, "it was asked for")
 
 
 def test_an_engine_that_the_model_has_no_weights_for_is_refused_with_those_it_has(int8_model: Callable[..., Path]):
@@ -259,7 +271,8 @@ def test_an_engine_that_the_model_has_no_weights_for_is_refused_with_those_it_ha
         chosen(int8_model(openvino=FAST), "ipex")
 
 
-def test_without_a_manifest_the_files_that_only_an_engine_reads_are_enough(fp32_model: Path):
+def test_without_a_manifest_the_files_that_only_an_engine_reads_are_enough(fp32_model: Path, install: Callable):
+    install("openvino")
     for name in ENGINE_KINDS["openvino"].weights:
         (fp32_model / name).touch()
 
@@ -278,7 +291,7 @@ def test_a_manifest_is_believed_before_the_files(int8_model: Callable[..., Path]
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones(minilm_int8: Path):
-    with pytest.raises(InputError, match="use one of auto, openvino, ipex, torch"):
+    with pytest.raises(InputError, match="use one of auto, native, openvino, ipex, torch"):
         QuantizedEmbedder(minilm_int8, engine="tpu")
 
 
@@ -302,8 +315,40 @@ def test_an_fp32_model_is_refused_where_int8_is_expected_with_what_to_do(
     assert "pip install" not in message
 
 
+@pytest.mark.parametrize("engine", ["auto", "native"])
+def test_native_makes_int8_weights_of_an_fp32_models_while_it_loads_them(
+    fp32_model: Path, engine: str, install: Callable
+):
+    install("native")
+
+    assert chosen(fp32_model, engine) == ("native", "it quantizes fp32 weights while it loads them")
+
+
+def test_an_fp32_model_that_native_cannot_run_is_refused_with_the_reason(fp32_model: Path, install: Callable):
+    install("native", "openvino")
+    (fp32_model / "config.json").write_text(json.dumps({**BERT, "model_type": "modernbert"}))
+
+    with pytest.raises(
+        ModelError, match=r"not an int8 model \(native: its model_type is 'modernbert', and this engine"
+    ):
+        chosen(fp32_model)
+
+
+def test_an_fp32_model_quantized_on_the_way_is_said_to_be_unverified(
+    tiny_cls_model: Path, caplog: pytest.LogCaptureFixture
+):
+    with caplog.at_level("WARNING", "fastrag_quant"):
+        embedder = QuantizedEmbedder(tiny_cls_model)
+
+    assert embedder.engine == "native"
+    (record,) = caplog.records
+    assert "is not verified" in record.getMessage()
+    assert f"fastrag_quant-quantize --model-name {tiny_cls_model} --output-path DIR" in record.getMessage()
+
+
 @pytest.mark.parametrize("wanted", ["auto", "ipex"])
-def test_an_fp32_checkpoint_named_like_int8_is_refused_too(tiny_cls_model: Path, wanted: str):
+def test_an_fp32_checkpoint_named_like_int8_is_refused_too(tiny_cls_model: Path, wanted: str, install: Callable):
+    install("ipex")
     (tiny_cls_model / "pytorch_model.bin").write_bytes((tiny_cls_model / "model.safetensors").read_bytes())
 
     with pytest.raises(ModelError, match="not an int8 model"):
@@ -365,7 +410,7 @@ def test_fp32_weights_run_on_torch_unless_another_engine_is_asked_for(
 @pytest.mark.parametrize("engine", ENGINE_KINDS)
 def test_a_model_with_a_decoder_is_refused_by_name(int8_model: Callable[..., Path], fp32_model: Path, engine: str):
     if engine != "torch":
-        int8_model(openvino=FAST, ipex=FAST)
+        int8_model(native=FAST, openvino=FAST, ipex=FAST)
     (fp32_model / "config.json").write_text(json.dumps({"model_type": "t5", "is_encoder_decoder": True}))
 
     with pytest.raises(ModelError) as error:

@@ -27,6 +27,16 @@ from fastrag_quant.model.settings import EmbedderSettings, SettingsOverrides, se
 from fastrag_quant.model.tokenization import RaggedTokens
 from fastrag_quant.quantization.job import QuantizationJob
 
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "intermediate_size": 64,
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+}
+
 every_kind = pytest.mark.parametrize("kind", ENGINE_KINDS.values(), ids=ENGINE_KINDS)
 
 
@@ -51,7 +61,7 @@ def test_a_row_names_a_function_that_quantizes(kind: EngineKind):
     if not kind.quantizer:
         assert kind.quantization_extra is None
         return
-    if extras.missing_distributions(str(kind.quantization_extra)):
+    if extras.missing_distributions(kind.quantization_extra):
         pytest.skip(f"needs fastrag-quant[{kind.quantization_extra}]")
     module, _, function = kind.quantizer.partition(":")
 
@@ -65,7 +75,8 @@ def test_a_row_names_extras_that_the_package_declares(kind: EngineKind):
     for extra in filter(None, (kind.extra, kind.quantization_extra)):
         assert extra in declared
         assert extra in extras.DISTRIBUTIONS_OF_EXTRA
-    assert kind.install == f"pip install 'fastrag-quant[{kind.extra}]'"
+    extra = f"'fastrag-quant[{kind.extra}]'" if kind.extra else "fastrag-quant"
+    assert kind.install == f"pip install {extra}"
 
 
 @every_kind
@@ -88,8 +99,8 @@ def test_no_two_engines_read_the_same_weights():
 
 def test_the_tables_hold_what_they_are_named_after():
     assert {name: kind.name for name, kind in ENGINE_KINDS.items()} == {name: name for name in ENGINE_KINDS}
-    assert set(INT8_KINDS) == {"openvino", "ipex"}
-    assert set(QUANTIZED_KINDS) == {"openvino", "ipex"}
+    assert set(INT8_KINDS) == {"native", "openvino", "ipex"}
+    assert set(QUANTIZED_KINDS) == {"native", "openvino", "ipex"}
 
 
 IMPORTED = """
@@ -146,8 +157,8 @@ def test_other_engines_run_on_any_cpu(name: str, monkeypatch: pytest.MonkeyPatch
 
 @every_kind
 def test_every_engine_runs_encoders_and_no_decoders(kind: EngineKind):
-    assert kind.why_not_architecture({"model_type": "bert"}) is None
-    assert kind.why_not_architecture({"model_type": "bert", "is_encoder_decoder": False}) is None
+    assert kind.why_not_architecture(BERT) is None
+    assert kind.why_not_architecture({**BERT, "is_encoder_decoder": False}) is None
     assert "it has a decoder" in str(kind.why_not_architecture({"model_type": "t5", "is_encoder_decoder": True}))
 
 
@@ -232,7 +243,7 @@ def test_its_weights_are_compared_with_the_manifest_as_any(counted_model: Path):
 def test_without_its_row_it_is_unknown(counted_model: Path):
     with pytest.raises(InputError, match="Unknown engine 'count'"):
         QuantizedEmbedder(counted_model, "count")
-    with pytest.raises(ModelError, match="has int8 weights for count, and this fastrag_quant runs those for openvino"):
+    with pytest.raises(ModelError, match="has int8 weights for count, and this fastrag_quant runs those for native"):
         QuantizedEmbedder(counted_model)
 
 

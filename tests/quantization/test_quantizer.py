@@ -15,6 +15,7 @@ import pytest
 
 from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines.native import library
 from fastrag_quant.errors import (
     CalibrationError,
     FastragQuantError,
@@ -23,6 +24,7 @@ from fastrag_quant.errors import (
     MissingExtraError,
     ModelError,
     OutputExistsError,
+    UnsupportedCpuError,
 )
 from fastrag_quant.host import extras
 from fastrag_quant.host.cpu import isa
@@ -497,11 +499,14 @@ def test_a_missing_extra_is_named_before_any_work(
 ):
     for extra in {kind.quantization_extra for kind in ENGINE_KINDS.values()} - {None}:
         monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, extra, ("a-package-that-nobody-has",))
+    monkeypatch.setattr(library, "why_no_native", lambda: "it was not built")
 
     with pytest.raises(MissingExtraError, match=f"Quantization for the {some_engine} engine needs a-package"):
         quantize_tiny(tiny_model, output, passages)
     with pytest.raises(MissingExtraError, match=r"pip install 'fastrag-quant\[nncf\]' or .*\[ipex\]"):
         quantize_tiny(tiny_model, output, passages, engine="all")
+    with pytest.raises(UnsupportedCpuError, match="The native engine cannot run here: it was not built"):
+        quantize_tiny(tiny_model, output, passages, engine="native")
     assert nothing_was_left(output)
 
 
@@ -516,8 +521,8 @@ def test_all_is_every_engine_that_can_be_quantized_for(
 
     result = quantize_tiny(tiny_model, output, passages, engine="all")
 
-    assert set(result.fidelity) == {"openvino"}
-    assert QuantizedEmbedder(output).engine == "openvino"
+    assert set(result.fidelity) == {"native", "openvino"}
+    assert QuantizedEmbedder(output).engine in {"native", "openvino"}
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,0 +1,1 @@
+"""The native engine: an encoder in int8 on kernels of this package's own."""
