@@ -2,6 +2,11 @@
 # make demo   quantize a model, index, search, compare int8 with fp32
 # make test   the whole test suite, in each environment what can run there
 # make lint   ruff and mypy
+#
+# Of the native engine's library (a C++ compiler is needed for all of them):
+# make sanitize      its test program under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+# make test-levels   each level of instruction sets on this CPU, and AVX2 alone on an emulated one (needs qemu-user)
+# make wheel         a wheel in dist/ for every Python on this platform
 
 PYTHON ?= python3.11
 UV := .venv/uv/bin/uv
@@ -14,7 +19,7 @@ ENVIRONMENTS := haystack1 fastrag haystack
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: envs demo test lint clean $(ENVIRONMENTS:%=test-%)
+.PHONY: envs demo test lint clean sanitize test-levels wheel $(ENVIRONMENTS:%=test-%)
 .PRECIOUS: .venv/%/.requirements .venv/%/.package
 
 envs: $(ENVIRONMENTS:%=.venv/%/.package)
@@ -32,8 +37,17 @@ lint: $(HAYSTACK1)/.lint
 	$(HAYSTACK1)/bin/ruff format --check .
 	$(HAYSTACK1)/bin/mypy
 
+sanitize:
+	$(MAKE) -C tests/native sanitize
+
+test-levels:
+	$(MAKE) -C tests/native levels
+
+wheel: $(UV)
+	$(UV) build --wheel --out-dir dist .
+
 clean:
-	rm -rf .venv demo-output
+	rm -rf .venv demo-output build dist
 
 $(UV):
 	$(PYTHON) -m venv .venv/uv
@@ -44,7 +58,7 @@ $(UV):
 	$(UV) pip install --python .venv/$*/bin/python -r $<
 	touch $@
 
-.venv/%/.package: .venv/%/.requirements setup.cfg pyproject.toml
+.venv/%/.package: .venv/%/.requirements setup.cfg setup.py pyproject.toml $(wildcard fastrag_quant/engines/native/cpp/*)
 	$(UV) pip install --quiet --python .venv/$*/bin/python --no-deps --editable .
 	touch $@
 
