@@ -147,7 +147,7 @@ def test_a_positive_number_or_none_is_taken(name: str, number: int | None):
 @pytest.mark.parametrize(
     ("engine", "dtype", "message"),
     [
-        ("torch", "int8", "The torch engine runs no int8 model: leave dtype out, or use one of openvino"),
+        ("torch", "int8", "The torch engine runs no int8 model: leave dtype out, or use one of native"),
         ("openvino", "float32", "The openvino engine runs int8 only: use engine='torch' for fp32 weights"),
         ("openvino", "bfloat16", "The openvino engine runs int8 only: use engine='torch' for fp32 weights"),
     ],

@@ -106,7 +106,7 @@ def _choose_for_fp32(config: EmbedderConfig, built: list[str], manifest: Manifes
 
 def _choose_on_load(config: EmbedderConfig, directory: Path) -> EngineChoice:
     """Choose what makes int8 weights of an fp32 model's while it loads them."""
-    architecture, reasons = read_json(directory / "config.json"), {}
+    architecture, reasons = read_json(transformer_directory(directory) / "config.json"), {}
     for kind in INT8_KINDS.values():
         if kind.quantizes_on_load and config.engine in (AUTO, kind.name):
             reasons[kind.name] = kind.why_not_here() or kind.why_not_architecture(architecture)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastrag_quant.errors import ModelError
 from fastrag_quant.model.json_files import read_json
+from fastrag_quant.model.modules import transformer_directory
 from fastrag_quant.model.safetensors_file import SafetensorsFile
 from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource
 
@@ -60,10 +61,10 @@ def open_weights(source: ModelSource) -> Fp32Weights:
         and torch is not installed.
     """
     directory = source.fetch((*METADATA_PATTERNS, *SAFETENSORS_PATTERNS))
-    if files := _files(directory, *_SAFETENSORS):
+    if files := _files(transformer_directory(directory), *_SAFETENSORS):
         return _weights(files, _safetensors_readers)
     directory = source.fetch((*METADATA_PATTERNS, *PICKLE_PATTERNS))
-    if files := _files(directory, *_PICKLES):
+    if files := _files(transformer_directory(directory), *_PICKLES):
         return _weights(files, _pickle_readers)
     msg = f"{source.name} holds no weights that this package reads: neither {_SAFETENSORS[0]} nor {_PICKLES[0]}."
     raise ModelError(msg)

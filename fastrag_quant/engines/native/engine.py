@@ -17,6 +17,7 @@ from fastrag_quant.engines.native.int8 import quantize
 from fastrag_quant.engines.native.library import Encoder, Pass, Pool
 from fastrag_quant.host.cpu import usable_cores
 from fastrag_quant.model.json_files import read_json
+from fastrag_quant.model.modules import transformer_directory
 from fastrag_quant.model.settings import EmbedderSettings
 from fastrag_quant.model.tokenization import RaggedTokens
 from fastrag_quant.model.weights import open_weights
@@ -99,4 +100,6 @@ class NativeEngine:
 
 
 def _quantized(directory: Path, config: EmbedderConfig) -> Int8Encoder:
-    return quantize(read_encoder(read_json(directory / "config.json"), open_weights(config.source)))
+    return quantize(
+        read_encoder(read_json(transformer_directory(directory) / "config.json"), open_weights(config.source))
+    )
