@@ -205,7 +205,8 @@ def shapes_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[QuantizedEmbedder], 
 
     def record(embedder: QuantizedEmbedder) -> list[tuple[int, int]]:
         engine, shapes = embedder._engine, []
-        assert isinstance(engine, PaddedEngine)
+        if not isinstance(engine, PaddedEngine):
+            pytest.skip("this engine pads nothing")
         padded, warm_up = engine._padded, engine._warm_up
 
         def noted(batch: PaddedBatch) -> PaddedBatch:

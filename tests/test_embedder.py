@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.errors import FastragQuantError, InputError, ModelError
 from fastrag_quant.host.extras import missing_distributions
 from fastrag_quant.model.manifest import MANIFEST_NAME
@@ -527,7 +528,7 @@ def test_pooling_and_normalisation_can_be_chosen_anew_where_they_are_not_in_the_
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "WEIGHTS"])
 def test_a_directory_with_a_missing_file_is_refused(minilm_int8: Path, engine: str, name: str, tmp_path: Path):
-    name = name.replace("WEIGHTS", {"ipex": "pytorch_model.bin", "openvino": "openvino_model.bin"}[engine])
+    name = name.replace("WEIGHTS", ENGINE_KINDS[engine].weights[-1])
     damaged = copy_without(minilm_int8, tmp_path / "damaged", name)
 
     with pytest.raises(ModelError, match=name):

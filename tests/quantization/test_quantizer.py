@@ -109,6 +109,7 @@ def test_the_manifest_tells_the_calibration(read: Manifest, run: Run, passages: 
 
 
 QUANTIZED_WITH = {
+    "native": ("fastrag-quant",),
     "ipex": ("torch", "intel-extension-for-pytorch", "optimum-intel", "neural-compressor", "transformers"),
     "openvino": ("openvino", "nncf", "torch", "transformers"),
 }
