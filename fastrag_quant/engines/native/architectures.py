@@ -103,6 +103,8 @@ def why_not(config: Mapping[str, Any]) -> str | None:
 
     :param config: the model's config.json.
     """
+    if not config:
+        return "it has no config.json"
     name = config.get("model_type")
     architecture = _ARCHITECTURES.get(name) if isinstance(name, str) else None
     if config.get("is_encoder_decoder") or config.get("is_decoder") or config.get("add_cross_attention"):
