@@ -213,7 +213,7 @@ def test_the_mode_inc_refuses_an_fp32_model(minilm: Path):
 def test_an_unknown_mode_is_refused_with_the_known_ones(tiny_cls_model: Path):
     with pytest.raises(InputError, match="use one of inc, native, openvino, hf, ipex, ipex-ts"):
         measure_speed(str(tiny_cls_model), "gpu", SpeedSettings())
-    assert list(MODES) == ["inc", "openvino", "hf", "ipex", "ipex-ts"]
+    assert list(MODES) == ["inc", "native", "openvino", "hf", "ipex", "ipex-ts"]
 
 
 def test_no_texts_are_nothing_to_measure_on(tiny_cls_model: Path):
