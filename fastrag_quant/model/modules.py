@@ -56,6 +56,9 @@ def read_modules(directory: Path, name: str) -> Modules:
     listed = read_any_json(path)
     if listed is None:
         return Modules()
+    if not isinstance(listed, list) or not listed:
+        msg = f"{path} lists no sentence-transformers modules: fetch the model again."
+        raise ModelError(msg)
     try:
         modules = [(str(module["type"]), module.get("path")) for module in listed]
     except (KeyError, TypeError, AttributeError) as error:
@@ -81,10 +84,15 @@ def pooling_mode(content: dict[str, Any], name: str) -> str:
     named = content.get("pooling_mode")  # a name or a list of names since 5.4, before it a flag for each mode
     modes = named if isinstance(named, list) else [named]
     if not named:
-        flags = [key for key, value in content.items() if key.startswith("pooling_mode_") and value is True]
-        modes = [_POOLING_FLAGS.get(flag, flag) for flag in flags] or ["mean"]
+        flags = {key: value for key, value in content.items() if key.startswith("pooling_mode_")}
+        if damaged := [key for key, value in flags.items() if not isinstance(value, bool)]:
+            msg = f"{name} has a pooling with {damaged[0]} {flags[damaged[0]]!r} not true or false: fetch it again."
+            raise ModelError(msg)
+        modes = [_POOLING_FLAGS.get(flag, flag) for flag, is_set in flags.items() if is_set]
+        if not modes and "pooling_mode_mean_tokens" not in flags:
+            modes = ["mean"]  # sentence-transformers' own default
     if modes not in (["cls"], ["mean"]):
-        msg = f"{name} pools by {' and '.join(map(str, modes))}; this package runs cls and mean."
+        msg = f"{name} pools by {' and '.join(map(str, modes)) or 'nothing'}; this package runs cls and mean."
         raise ModelError(msg)
     return str(modes[0])
 

@@ -250,7 +250,7 @@ _NO_LIMIT = 1_000_000
 
 def _dimension(config: dict[str, Any], name: str) -> int:
     for field in ("hidden_size", "dim", "d_model"):
-        if isinstance(config.get(field), int):
+        if isinstance(config.get(field), int) and config[field] > 0:
             return int(config[field])
     msg = f"The config.json of {name} does not say how long its vectors are (hidden_size): is it a text encoder?"
     raise ModelError(msg)
