@@ -42,7 +42,7 @@ class IpexEngine(TorchEncoder):
         try:
             super().__init__(settings, config)
             self.warm_up([1], batch_size=1)
-            dimension = self.encode(RaggedTokens.of([[settings.pad_token_id]])).shape[1]
+            dimension = self._dimension_of_int8() if config.computes_in is Dtype.INT8 else settings.dimension
         except Exception as error:
             name = config.source.name
             msg = f"IPEX cannot load {name} ({error}). Was it quantized with --engine ipex, for these versions?"
@@ -53,6 +53,10 @@ class IpexEngine(TorchEncoder):
                 "copy or quantize it again."
             )
             raise ModelError(msg)
+
+    def _dimension_of_int8(self) -> int:
+        """Return how many numbers a vector of the program has, which tells so only when it runs."""
+        return self._run(self._padded(RaggedTokens.of([[self._settings.pad_token_id]]), alone=True)).shape[1]
 
     def _load(self, config: EmbedderConfig) -> Any:
         if config.computes_in is Dtype.INT8:

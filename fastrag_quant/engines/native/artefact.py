@@ -26,7 +26,10 @@ def write_int8(path: Path, encoder: Int8Encoder) -> None:
         for name, part in vars(layer).items():
             tensors |= _named(f"layers.{number}.{name}", part)
     sizes = {name: repr(size) for name, size in vars(encoder.shape).items()}
+    path.touch()
+    permissions = path.stat().st_mode
     save_file(tensors, path, {_VERSION_KEY: FORMAT_VERSION, **sizes})
+    path.chmod(permissions)  # safetensors 0.8 puts a file in its place that none but its owner may read
 
 
 def read_int8(path: Path) -> Int8Encoder:

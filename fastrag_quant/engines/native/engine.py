@@ -59,7 +59,8 @@ class NativeEngine:
                 yield order[start:place]
                 start, tokens = place, 0
             tokens += length
-        yield order[start:]
+        if start < len(order):
+            yield order[start:]
 
     def encode(self, tokens: RaggedTokens) -> np.ndarray:
         """Return the vectors of texts as soon as can be, float32 of shape (texts, dimension)."""
