@@ -15,6 +15,7 @@ from fastrag_quant.engines.native.artefact import WEIGHTS_NAME, read_int8
 from fastrag_quant.engines.native.encoder import Int8Encoder
 from fastrag_quant.engines.native.int8 import quantize
 from fastrag_quant.engines.native.library import Encoder, Pass, Pool
+from fastrag_quant.errors import ModelError
 from fastrag_quant.host.cpu import usable_cores
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.modules import transformer_directory
@@ -45,7 +46,14 @@ class NativeEngine:
         self._settings = settings
         self._threads = config.threads or usable_cores()
         int8 = directory / WEIGHTS_NAME
-        self._encoder = Encoder(read_int8(int8) if int8.is_file() else _quantized(directory, config))
+        encoder = read_int8(int8) if int8.is_file() else _quantized(directory, config)
+        if encoder.shape.hidden != settings.dimension:
+            msg = (
+                f"The weights of {config.source.name} give {encoder.shape.hidden} dimensions, its settings "
+                f"{settings.dimension}: copy or quantize it again."
+            )
+            raise ModelError(msg)
+        self._encoder = Encoder(encoder)
         self._pool = Pool(self._threads, config.pin_threads)
 
     def plan(self, lengths: np.ndarray, limit: int) -> Iterator[np.ndarray]:
