@@ -239,9 +239,9 @@ def test_a_dimension_that_is_not_the_weights_is_refused(run: Run, tmp_path: Path
 
 def test_a_dimension_that_config_json_confirms_and_the_weights_do_not_is_refused(run: Run, tmp_path: Path, engine: str):
     copy = damaged(run.directory, MANIFEST_NAME, Path.unlink, tmp_path)
-    rewritten(lambda content: content | {"hidden_size": 31})(copy / "config.json")
+    rewritten(lambda content: content | {"hidden_size": 30})(copy / "config.json")
 
-    with pytest.raises(FastragQuantError, match="the-model give 32 dimensions, its settings 31"):
+    with pytest.raises(FastragQuantError, match="the-model give 32 dimensions, its settings 30"):
         QuantizedEmbedder(copy, engine, pooling="cls")
 
 
