@@ -15,7 +15,7 @@ from fastrag_quant.engines.native.artefact import WEIGHTS_NAME, read_int8
 from fastrag_quant.engines.native.encoder import Int8Encoder
 from fastrag_quant.engines.native.int8 import quantize
 from fastrag_quant.engines.native.library import Encoder, Pass, Pool
-from fastrag_quant.errors import ModelError
+from fastrag_quant.errors import ClosedError, ModelError
 from fastrag_quant.host.cpu import usable_cores
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.modules import transformer_directory
@@ -53,8 +53,8 @@ class NativeEngine:
                 f"{settings.dimension}: copy or quantize it again."
             )
             raise ModelError(msg)
-        self._encoder = Encoder(encoder)
-        self._pool = Pool(self._threads, config.pin_threads)
+        # One pair, which a call takes as a whole: another thread may close the engine at any time.
+        self._loaded: tuple[Encoder, Pool] | None = (Encoder(encoder), Pool(self._threads, config.pin_threads))
 
     def plan(self, lengths: np.ndarray, limit: int) -> Iterator[np.ndarray]:
         """Yield the positions of texts that share a pass, the longest first; few texts are shared out."""
@@ -72,21 +72,23 @@ class NativeEngine:
 
     def encode(self, tokens: RaggedTokens) -> np.ndarray:
         """Return the vectors of texts as soon as can be, float32 of shape (texts, dimension)."""
-        return self._pool.run(self._pass(tokens))
+        encoder, pool = self._opened()
+        return pool.run(self._pass(encoder, tokens))
 
     def encode_all(self, batches: Iterable[RaggedTokens]) -> Iterator[np.ndarray]:
         """Yield the vectors of each batch, in order, with a stream per core."""
+        encoder, pool = self._opened()
         running: deque[Pass] = deque()
         try:
             for tokens in batches:
-                running.append(self._pool.submit(self._pass(tokens)))
+                running.append(pool.submit(self._pass(encoder, tokens)))
                 if len(running) > 2 * self._threads:
-                    yield self._pool.wait(running.popleft())
+                    yield pool.wait(running.popleft())
             while running:
-                yield self._pool.wait(running.popleft())
+                yield pool.wait(running.popleft())
         finally:
             for one in running:  # a pass writes to memory of its own: it ends before that goes
-                self._pool.wait(one)
+                pool.wait(one)
 
     def warm_up(self, lengths: Iterable[int], batch_size: int) -> None:
         """Start the threads and touch the weights; nothing is compiled, whatever the lengths."""
@@ -98,14 +100,21 @@ class NativeEngine:
 
     def token_vectors(self, tokens: RaggedTokens) -> np.ndarray:
         """Return the vectors of all tokens, one text behind the other, float32 of shape (tokens, dimension)."""
-        return self._pool.run(Pass(self._encoder, tokens, None, normalize=False))
+        encoder, pool = self._opened()
+        return pool.run(Pass(encoder, tokens, None, normalize=False))
 
     def close(self) -> None:
-        """Release the weights and threads."""
-        del self._encoder, self._pool
+        """Let go of the weights and threads, which are free once no call uses them."""
+        self._loaded = None
 
-    def _pass(self, tokens: RaggedTokens) -> Pass:
-        return Pass(self._encoder, tokens, self._settings.pooling, self._settings.normalize)
+    def _opened(self) -> tuple[Encoder, Pool]:
+        loaded = self._loaded
+        if loaded is None:
+            raise ClosedError
+        return loaded
+
+    def _pass(self, encoder: Encoder, tokens: RaggedTokens) -> Pass:
+        return Pass(encoder, tokens, self._settings.pooling, self._settings.normalize)
 
 
 def _quantized(directory: Path, config: EmbedderConfig) -> Int8Encoder:
