@@ -15,7 +15,7 @@ from fastrag_quant.engines.torch_encoder import TorchEncoder
 from fastrag_quant.errors import ModelError
 from fastrag_quant.host.noise import import_quietly, quiet_logs
 from fastrag_quant.host.random_state import unchanged_random_state
-from fastrag_quant.model.settings import EmbedderSettings
+from fastrag_quant.model.settings import EmbedderSettings, check_weights_dimension
 from fastrag_quant.model.tokenization import RaggedTokens
 
 if TYPE_CHECKING:
@@ -47,12 +47,7 @@ class IpexEngine(TorchEncoder):
             name = config.source.name
             msg = f"IPEX cannot load {name} ({error}). Was it quantized with --engine ipex, for these versions?"
             raise ModelError(msg) from error
-        if dimension != settings.dimension:
-            msg = (
-                f"The weights of {config.source.name} give {dimension} dimensions, its settings {settings.dimension}: "
-                "copy or quantize it again."
-            )
-            raise ModelError(msg)
+        check_weights_dimension(dimension, settings, config.source.name)
 
     def _dimension_of_int8(self) -> int:
         """Return how many numbers a vector of the program has, which tells so only when it runs."""

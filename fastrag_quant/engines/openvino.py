@@ -18,7 +18,7 @@ from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine
 from fastrag_quant.errors import ClosedError, ModelError
 from fastrag_quant.host.noise import without_telemetry
-from fastrag_quant.model.settings import EmbedderSettings
+from fastrag_quant.model.settings import EmbedderSettings, check_weights_dimension
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Core, InferRequest, Model
@@ -243,12 +243,8 @@ def _cache_directory() -> Path:
 def _check_graph_settings(model: Model, name: str, settings: EmbedderSettings) -> None:
     """Compare what the graph gives, and does after the encoder, with what the settings say."""
     dimension = model.output(0).partial_shape[-1]
-    if dimension.is_static and dimension.get_length() != settings.dimension:
-        msg = (
-            f"The weights of {name} give {dimension.get_length()} dimensions, its settings {settings.dimension}: "
-            "copy or quantize it again."
-        )
-        raise ModelError(msg)
+    if dimension.is_static:
+        check_weights_dimension(dimension.get_length(), settings, name)
     wanted = graph_settings(settings)
     for key, value in wanted.items():
         found = _info(model, key)

@@ -191,6 +191,21 @@ def check_dimension(directory: Path, name: str, dimension: int) -> None:
         raise ModelError(msg)
 
 
+def check_weights_dimension(found: int, settings: EmbedderSettings, name: str) -> None:
+    """Compare the dimension of an engine's weights with that of the settings.
+
+    :param found: numbers in a vector that the weights give.
+    :param name: the model's, for messages.
+    :raises ModelError: if they differ.
+    """
+    if found != settings.dimension:
+        msg = (
+            f"The weights of {name} give {found} dimensions, its settings {settings.dimension}: "
+            "copy or quantize it again."
+        )
+        raise ModelError(msg)
+
+
 def embedding_rows(directory: Path, name: str) -> int:
     """Return how many token ids the model in a directory has an embedding for.
 

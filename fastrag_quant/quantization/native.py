@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from fastrag_quant.engines.native.architectures import read_encoder
 from fastrag_quant.engines.native.artefact import WEIGHTS_NAME, write_int8
-from fastrag_quant.engines.native.int8 import quantize
-from fastrag_quant.model.json_files import read_json
-from fastrag_quant.model.modules import transformer_directory
-from fastrag_quant.model.weights import open_weights
+from fastrag_quant.engines.native.int8 import quantize_source
 from fastrag_quant.quantization.job import QuantizationJob
 
 
@@ -16,5 +12,4 @@ def quantize_with_native(job: QuantizationJob) -> None:
 
     :raises ModelError: if the weights cannot be read, or not as those of an encoder that the engine runs.
     """
-    config = read_json(transformer_directory(job.source.fetch()) / "config.json")
-    write_int8(job.directory / WEIGHTS_NAME, quantize(read_encoder(config, open_weights(job.source))))
+    write_int8(job.directory / WEIGHTS_NAME, quantize_source(job.source))

@@ -10,18 +10,13 @@ from typing import ClassVar
 import numpy as np
 
 from fastrag_quant.config import EmbedderConfig
-from fastrag_quant.engines.native.architectures import read_encoder
 from fastrag_quant.engines.native.artefact import WEIGHTS_NAME, read_int8
-from fastrag_quant.engines.native.encoder import Int8Encoder
-from fastrag_quant.engines.native.int8 import quantize
+from fastrag_quant.engines.native.int8 import quantize_source
 from fastrag_quant.engines.native.library import Encoder, Pass, Pool
-from fastrag_quant.errors import ClosedError, ModelError
+from fastrag_quant.errors import ClosedError
 from fastrag_quant.host.cpu import usable_cores
-from fastrag_quant.model.json_files import read_json
-from fastrag_quant.model.modules import transformer_directory
-from fastrag_quant.model.settings import EmbedderSettings
+from fastrag_quant.model.settings import EmbedderSettings, check_weights_dimension
 from fastrag_quant.model.tokenization import RaggedTokens
-from fastrag_quant.model.weights import open_weights
 
 # Tokens of a pass: enough that weights are read once for many, few enough that activations stay in the cache.
 _MOST_TOKENS = 256
@@ -46,13 +41,8 @@ class NativeEngine:
         self._settings = settings
         self._threads = config.threads or usable_cores()
         int8 = directory / WEIGHTS_NAME
-        encoder = read_int8(int8) if int8.is_file() else _quantized(directory, config)
-        if encoder.shape.hidden != settings.dimension:
-            msg = (
-                f"The weights of {config.source.name} give {encoder.shape.hidden} dimensions, its settings "
-                f"{settings.dimension}: copy or quantize it again."
-            )
-            raise ModelError(msg)
+        encoder = read_int8(int8) if int8.is_file() else quantize_source(config.source)
+        check_weights_dimension(encoder.shape.hidden, settings, config.source.name)
         # One pair, which a call takes as a whole: another thread may close the engine at any time.
         self._loaded: tuple[Encoder, Pool] | None = (Encoder(encoder), Pool(self._threads, config.pin_threads))
 
@@ -115,9 +105,3 @@ class NativeEngine:
 
     def _pass(self, encoder: Encoder, tokens: RaggedTokens) -> Pass:
         return Pass(encoder, tokens, self._settings.pooling, self._settings.normalize)
-
-
-def _quantized(directory: Path, config: EmbedderConfig) -> Int8Encoder:
-    return quantize(
-        read_encoder(read_json(transformer_directory(directory) / "config.json"), open_weights(config.source))
-    )

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastrag_quant.engines.native.architectures import read_encoder
 from fastrag_quant.engines.native.encoder import Fp32Encoder, Int8Encoder, Int8Layer, Int8Linear, Layer, Linear
+from fastrag_quant.model.json_files import read_json
+from fastrag_quant.model.modules import transformer_directory
+from fastrag_quant.model.source import ModelSource
+from fastrag_quant.model.weights import open_weights
 
 # What rows without any weight are divided by.
 SMALLEST_SCALE = 1e-12
 
 # Numbers that are quantized at a time: they stay in the cache.
 _BLOCK = 1 << 16
+
+
+def quantize_source(source: ModelSource) -> Int8Encoder:
+    """Return the encoder of an fp32 model in int8, straight from its weights.
+
+    :raises ModelError: if the weights cannot be read, or not as those of an encoder that the engine runs.
+    """
+    config = read_json(transformer_directory(source.fetch()) / "config.json")
+    return quantize(read_encoder(config, open_weights(source)))
 
 
 def quantize(encoder: Fp32Encoder) -> Int8Encoder:
