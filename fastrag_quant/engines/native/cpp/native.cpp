@@ -6,6 +6,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "levels.h"
@@ -32,6 +33,12 @@ Result guarded(Result failed, Function function) {
 
 void require(bool holds, const std::string& message) {
   if (!holds) throw std::invalid_argument(message);
+}
+
+// The same for what is asked of every text and token: the message is made where it is needed.
+template <class Message, class = decltype(std::declval<Message>()())>
+void require(bool holds, Message message) {
+  if (!holds) throw std::invalid_argument(message());
 }
 
 int padded(int n, int step) { return (n + step - 1) / step * step; }
@@ -136,13 +143,17 @@ void check_tokens(const Encoder& encoder, const int32_t* ids, const int32_t* off
   require(offsets[0] == 0, "offsets do not start at 0");
   for (int i = 0; i < texts; i++) {
     const int64_t length = (int64_t)offsets[i + 1] - offsets[i];
-    require(length > 0, "text " + std::to_string(i) + " has no tokens");
-    require(length <= encoder.positions, "text " + std::to_string(i) + " has " + std::to_string(length) +
-                                             " tokens, the model " + std::to_string(encoder.positions) + " positions");
+    require(length > 0, [&] { return "text " + std::to_string(i) + " has no tokens"; });
+    require(length <= encoder.positions, [&] {
+      return "text " + std::to_string(i) + " has " + std::to_string(length) + " tokens, the model " +
+             std::to_string(encoder.positions) + " positions";
+    });
   }
   for (int t = 0; t < offsets[texts]; t++)
-    require(ids[t] >= 0 && ids[t] < encoder.vocabulary, "token id " + std::to_string(ids[t]) + " is outside the " +
-                                                            std::to_string(encoder.vocabulary) + " rows of the embeddings");
+    require(ids[t] >= 0 && ids[t] < encoder.vocabulary, [&] {
+      return "token id " + std::to_string(ids[t]) + " is outside the " + std::to_string(encoder.vocabulary) +
+             " rows of the embeddings";
+    });
 }
 
 Pass make_pass(const fq_encoder* e, const int32_t* ids, const int32_t* offsets, int texts, int pooling, int normalize,

@@ -166,12 +166,8 @@ void Pool::start_threads(std::unique_lock<std::mutex>&) {
       if (!state_->threads.empty()) return;  // fewer threads are slower, not wrong
       throw std::bad_alloc();
     }
-    if (pin_) {
-      state_->threads.push_back(thread);
-      pin_to_core(state_->threads.size() - 1);
-    } else {
-      state_->threads.push_back(thread);
-    }
+    state_->threads.push_back(thread);
+    if (pin_) pin_to_core(state_->threads.size() - 1);
   }
 }
 
