@@ -27,6 +27,17 @@ SIZES = {
     "intermediate_size": 96,
     "max_position_embeddings": POSITIONS,
 }
+# config.json of the smallest that says all that an engine asks of it.
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "intermediate_size": 64,
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+}
+
 WITH_OFFSET = {"max_position_embeddings": POSITIONS + 2, "pad_token_id": 1}
 
 # The name of each architecture in transformers, and the configuration of a small model of it.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_encoders import BERT
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.config import EmbedderConfig
@@ -22,15 +23,6 @@ from fastrag_quant.model.manifest import MANIFEST_NAME, EngineRecord, Manifest
 from fastrag_quant.model.settings import EmbedderSettings, Pooling
 from fastrag_quant.model.source import ModelSource
 
-BERT = {
-    "model_type": "bert",
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 1,
-    "intermediate_size": 64,
-    "vocab_size": 100,
-    "max_position_embeddings": 64,
-}
 FAST = {"documents_per_second": 200.0, "query_p50_ms": 1.0}
 SLOW = {"documents_per_second": 100.0, "query_p50_ms": 2.0}
 

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from small_encoders import BERT
 
 from fastrag_quant import QuantizedEmbedder, quantize
 from fastrag_quant.config import EmbedderConfig
@@ -26,16 +27,6 @@ from fastrag_quant.model.manifest import MANIFEST_NAME, EngineRecord, FileRecord
 from fastrag_quant.model.settings import EmbedderSettings, SettingsOverrides, settings_from_files
 from fastrag_quant.model.tokenization import RaggedTokens
 from fastrag_quant.quantization.job import QuantizationJob
-
-BERT = {
-    "model_type": "bert",
-    "hidden_size": 32,
-    "num_attention_heads": 2,
-    "num_hidden_layers": 1,
-    "intermediate_size": 64,
-    "vocab_size": 100,
-    "max_position_embeddings": 64,
-}
 
 every_kind = pytest.mark.parametrize("kind", ENGINE_KINDS.values(), ids=ENGINE_KINDS)
 
