@@ -72,9 +72,10 @@ class QuantizedEmbedder:
     ) -> None:
         """Load a model. What is None is read from the model's files.
 
-        :param model: a quantized model directory, or the hub name of a published int8 model.
-        :param engine: "auto" for the one that the manifest measured fastest among those installed,
-            "openvino", "ipex", or "torch" for fp32 weights as they are.
+        :param model: a quantized model directory, the hub name of a published int8 model, or an fp32 model, which the
+            native engine quantizes while it loads it.
+        :param engine: "auto" for the faithful one that the manifest measured fastest among those installed,
+            "native", "openvino", "ipex", or "torch" for fp32 weights as they are.
         :param pooling: "cls" or "mean"; needed only where the model's files do not say.
         :param max_seq_len: tokens per text at the most; longer texts are cut, with one warning.
         :param query_prompt: prefix of queries; "" for none.

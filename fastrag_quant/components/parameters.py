@@ -65,8 +65,8 @@ def _types_of(component: type) -> dict[str, Any]:
 class EmbedderParameters(Serializable):
     """What a component that embeds is told of its model.
 
-    :param model: a quantized model directory, or the hub name of a published int8 model.
-    :param engine: "auto", "openvino", "ipex", or "torch" for an fp32 model as it is.
+    :param model: a quantized model directory, the hub name of a published int8 model, or an fp32 model.
+    :param engine: "auto", "native", "openvino", "ipex", or "torch" for an fp32 model as it is.
     :param pooling: "cls" or "mean"; None reads it from the model.
     :param max_seq_len: tokens per text at the most; None is the model's own limit.
     :param normalize_embeddings: whether vectors have length one; None is what the model says.
