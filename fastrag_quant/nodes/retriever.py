@@ -54,7 +54,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
     ) -> None:
         """Hold the parameters; no model is loaded yet.
 
-        :param embedding_model: a quantized model directory, or the hub name of a published int8 model.
+        :param embedding_model: a quantized model directory, the hub name of a published int8 model, or an fp32 model.
         :param document_store: where documents are; each method takes another one per call.
         :param batch_size: texts per batch at the most.
         :param top_k: documents per query.
