@@ -13,9 +13,9 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import pytest
+from engines_here import ENGINES
 
 from fastrag_quant import QuantizedEmbedder, quantize
-from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine
 from fastrag_quant.host.extras import missing_distributions
 from fastrag_quant.quantization import inference_precision
@@ -109,7 +109,6 @@ def no_precision_by_speed() -> Iterator[None]:
 
 
 # The engines that quantize in this environment. Tests name the one they use: "auto" takes the faster.
-ENGINES = [name for name in ("ipex", "openvino", "native") if ENGINE_KINDS[name].why_not_here() is None]
 
 
 @pytest.fixture(scope="session", params=ENGINES)

@@ -52,7 +52,8 @@ class QuantizedBiEncoderRanker(BaseRanker):
     ) -> None:
         """Hold the parameters; no model is loaded yet.
 
-        :param model_name_or_path: a quantized model directory, the hub name of a published int8 model, or an fp32 model.
+        :param model_name_or_path: a quantized model directory, the hub name of a published int8 model, or an fp32
+            model.
         :param top_k: documents that are returned at the most.
         :param batch_size: documents per batch at the most.
         :param scale_score: map the cosine to 0 … 1.

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from engines_here import ENGINES
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.errors import FastragQuantError
 from fastrag_quant.model.manifest import MANIFEST_NAME
-from tests.conftest import ENGINES
 
 if TYPE_CHECKING:
     from tests.quantization.conftest import Run
