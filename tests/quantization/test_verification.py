@@ -251,17 +251,20 @@ def test_engines_that_are_not_installed_are_left_out(
 ):
     monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, "ipex", ("a-package-that-nobody-has",))
 
-    assert set(verify(run.directory, passages, fp32=tiny_model)) == {"openvino"}
+    assert set(verify(run.directory, passages, fp32=tiny_model)) == {"native", "openvino"}
 
 
 def test_with_none_installed_the_first_says_what_to_install(
-    run: Run, tiny_model: Path, passages: list[str], monkeypatch: pytest.MonkeyPatch
+    copied: Path, tiny_model: Path, passages: list[str], monkeypatch: pytest.MonkeyPatch
 ):
+    content = json.loads((copied / MANIFEST_NAME).read_text())
+    del content["engines"]["native"]
+    (copied / MANIFEST_NAME).write_text(json.dumps(content))
     for name in ("ipex", "openvino"):
         monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, name, ("a-package-that-nobody-has",))
 
     with pytest.raises(MissingExtraError, match=r"pip install 'fastrag-quant\[openvino\]'"):
-        verify(run.directory, passages, fp32=tiny_model)
+        verify(copied, passages, fp32=tiny_model)
 
 
 # Errors

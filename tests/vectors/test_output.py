@@ -134,14 +134,18 @@ def test_ranges_of_other_vectors_than_those_measured_are_refused(
         QuantizedEmbedder(minilm_int8, precision=precision, **other)
 
 
-def test_ranges_serve_other_prompts_and_bits_need_none(minilm_int8: Path, some_engine: str):
-    other_prompt = QuantizedEmbedder(
+def test_ranges_serve_other_prompts(minilm_int8: Path, some_engine: str):
+    embedder = QuantizedEmbedder(
         minilm_int8, some_engine, pooling="mean", normalize=True, query_prompt="query: ", precision="int8"
     )
-    bits = QuantizedEmbedder(minilm_int8, some_engine, normalize=False, precision="binary")
 
-    assert np.unique(other_prompt.embed_queries(["if"])).size > 50
-    assert bits.embed_queries(["if"]).shape == (1, 48)
+    assert np.unique(embedder.embed_queries(["if"])).size > 50
+
+
+def test_bits_need_no_ranges(minilm_int8: Path):
+    embedder = QuantizedEmbedder(minilm_int8, "native", normalize=False, precision="binary")
+
+    assert embedder.embed_queries(["if"]).shape == (1, 48)
 
 
 def test_fewer_dimensions_and_one_bit_each(minilm_int8: Path, engine: str, passages: list[str]):
