@@ -47,6 +47,6 @@ def digest_of_files(model: str) -> str:
     directory = source.fetch()
     digest = hashlib.sha256(b"" if source.is_local else directory.name.encode())
     patterns = METADATA_PATTERNS if (directory / MANIFEST_NAME).is_file() else (*METADATA_PATTERNS, *_WEIGHTS)
-    for path in sorted({path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}):
+    for path in sorted({path for pattern in patterns for path in directory.rglob(pattern) if path.is_file()}):
         digest.update(str(path.relative_to(directory)).encode() + bytes.fromhex(FileRecord.of(path).sha256))
     return digest.hexdigest()

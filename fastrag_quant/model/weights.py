@@ -5,23 +5,23 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from fastrag_quant.errors import ModelError
 from fastrag_quant.model.json_files import read_json
-from fastrag_quant.model.modules import transformer_directory
+from fastrag_quant.model.modules import read_modules
 from fastrag_quant.model.safetensors_file import SafetensorsFile
-from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource
+from fastrag_quant.model.source import ModelSource
 
 # The whole file, and the list of shards, as transformers names them.
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
-SAFETENSORS_PATTERNS = (*_SAFETENSORS, "model-*.safetensors")
-PICKLE_PATTERNS = (*_PICKLES, "pytorch_model-*.bin")
+_SAFETENSORS_PATTERNS = (*_SAFETENSORS, "model-*.safetensors")
+_PICKLE_PATTERNS = (*_PICKLES, "pytorch_model-*.bin")
 
 
 class Fp32Weights(Mapping[str, np.ndarray]):
@@ -60,14 +60,18 @@ def open_weights(source: ModelSource) -> Fp32Weights:
     :raises ModelError: if the model has no such weights, a file of them is missing or damaged, or it has pickles alone
         and torch is not installed.
     """
-    directory = source.fetch((*METADATA_PATTERNS, *SAFETENSORS_PATTERNS))
-    if files := _files(transformer_directory(directory), *_SAFETENSORS):
+    folder = read_modules(source.fetch(), source.name).transformer
+    if files := _files(_fetched(source, folder, _SAFETENSORS_PATTERNS), *_SAFETENSORS):
         return _weights(files, _safetensors_readers)
-    directory = source.fetch((*METADATA_PATTERNS, *PICKLE_PATTERNS))
-    if files := _files(transformer_directory(directory), *_PICKLES):
+    if files := _files(_fetched(source, folder, _PICKLE_PATTERNS), *_PICKLES):
         return _weights(files, _pickle_readers)
     msg = f"{source.name} holds no weights that this package reads: neither {_SAFETENSORS[0]} nor {_PICKLES[0]}."
     raise ModelError(msg)
+
+
+def _fetched(source: ModelSource, folder: str, patterns: tuple[str, ...]) -> Path:
+    """Return the encoder's folder of a model, with the files of these patterns in it; "" is the model directory."""
+    return source.fetch(tuple(str(PurePosixPath(folder, pattern)) for pattern in patterns)) / folder
 
 
 def _files(directory: Path, whole: str, index: str) -> dict[Path, list[str] | None]:

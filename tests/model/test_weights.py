@@ -239,8 +239,35 @@ def test_pickles_are_downloaded_only_where_there_is_nothing_better(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
 
     assert_same(dict(open_weights(ModelSource("some/model"))), arrays)
-    is_safe = name == "model.safetensors"
-    assert downloaded == (
-        ["config.json", name] if is_safe else ["config.json", "config.json", name, "pytorch_model-1-of-2.bin"]
-    )
+    assert downloaded == ["config.json", name, *(["pytorch_model-1-of-2.bin"] if name.endswith(".bin") else [])]
     assert not any(pattern.endswith((".safetensors", ".bin")) for pattern in METADATA_PATTERNS)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_in_a_folder_of_a_hub_model_are_downloaded_from_there(
+    tmp_path: Path, arrays: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch, name: str
+):
+    import huggingface_hub
+    import torch
+
+    folder = tmp_path / "0_Transformer"
+    folder.mkdir()
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"path": "0_Transformer", "type": "sentence_transformers.models.Transformer"}])
+    )
+    stored = ["modules.json", "0_Transformer/config.json", f"0_Transformer/{name}", f"onnx/{name}", name]
+    downloaded: list[str] = []
+
+    def snapshot_download(_: str, *, allow_patterns: list[str], **__: Any) -> str:
+        asked = list(huggingface_hub.utils.filter_repo_objects(stored, allow_patterns=allow_patterns))
+        downloaded.extend(asked)
+        if "0_Transformer/model.safetensors" in asked:
+            save_file(arrays, folder / name)
+        if "0_Transformer/pytorch_model.bin" in asked:
+            torch.save({key: torch.from_numpy(array) for key, array in arrays.items()}, folder / name)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+
+    assert_same(dict(open_weights(ModelSource("some/model"))), arrays)
+    assert downloaded == ["modules.json", "0_Transformer/config.json", f"0_Transformer/{name}"]
