@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastrag_quant.arguments import Choice, check_whole_number
+from fastrag_quant.arguments import Choice, check_flag, check_whole_number
 from fastrag_quant.engines import AUTO, ENGINE_KINDS, INT8_KINDS, check_engine_name
 from fastrag_quant.errors import InputError
 from fastrag_quant.model.settings import SettingsOverrides
@@ -14,6 +15,8 @@ from fastrag_quant.vectors.output import Precision
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+ALLOW_VARIABLE = "FASTRAG_QUANT_ALLOW_TORCHSCRIPT"
 
 
 class Dtype(Choice):
@@ -45,6 +48,7 @@ class EmbedderConfig:
     threads: int | None = None
     pin_threads: bool = False
     verify_hashes: bool = False
+    allow_torchscript: bool = True
     revision: str | None = None
     token: str | bool | None = field(default=None, repr=False)
     local_files_only: bool = False
@@ -52,8 +56,8 @@ class EmbedderConfig:
     def __post_init__(self) -> None:
         """Check what can be checked without the model.
 
-        :raises InputError: for a name that does not exist, for numbers and prompts that no model could satisfy, and
-            for an engine and a dtype that do not go together.
+        :raises InputError: for a name that does not exist, for numbers and prompts that no model could satisfy, for
+            an engine and a dtype that do not go together, and for an environment variable that cannot be read.
         """
         object.__setattr__(self, "model", str(self.model))
         check_engine_name(self.engine)
@@ -62,8 +66,9 @@ class EmbedderConfig:
         Precision.from_str(self.precision)
         if self.dtype is not None:
             Dtype.from_str(self.dtype)
+        check_flag(self.allow_torchscript, "allow_torchscript")
         self._check_engine_for_dtype()
-        _ = self.overrides
+        _ = self.overrides, self.why_no_torchscript
 
     @property
     def source(self) -> ModelSource:
@@ -84,6 +89,16 @@ class EmbedderConfig:
             return Dtype.FLOAT32 if self.engine == "torch" else Dtype.INT8
         return Dtype(self.dtype)
 
+    @property
+    def why_no_torchscript(self) -> str | None:
+        """What refuses TorchScript, which is a program: the argument or the environment; None where nothing does.
+
+        :raises InputError: if the environment variable is neither true nor false.
+        """
+        if environment_refuses_torchscript():
+            return f"{ALLOW_VARIABLE}={os.environ[ALLOW_VARIABLE]}"
+        return None if self.allow_torchscript else "allow_torchscript=False"
+
     def _check_engine_for_dtype(self) -> None:
         if self.engine == AUTO:
             return
@@ -94,6 +109,21 @@ class EmbedderConfig:
         if self.computes_in is not Dtype.INT8 and not kind.runs_fp32:
             msg = f"The {kind.name} engine runs int8 only: use engine='torch' for fp32 weights, or leave dtype out."
             raise InputError(msg)
+
+
+def environment_refuses_torchscript() -> bool:
+    """Return whether the environment refuses TorchScript for the whole process, whatever arguments say.
+
+    :raises InputError: if its variable is neither true nor false: what was meant as a refusal must not pass for none.
+    """
+    given = os.environ.get(ALLOW_VARIABLE, "1")
+    if given.lower() not in _TRUTH:
+        msg = f"{ALLOW_VARIABLE} must be 0 or 1, false or true, not {given!r}: set it right, or unset it."
+        raise InputError(msg)
+    return not _TRUTH[given.lower()]
+
+
+_TRUTH = {"0": False, "false": False, "1": True, "true": True}
 
 
 @dataclass(frozen=True)

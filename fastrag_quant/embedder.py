@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from fastrag_quant.arguments import check_whole_number
 from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
 from fastrag_quant.engines import Engine, EngineKind
-from fastrag_quant.engines.choice import EngineChoice, choose_engine
+from fastrag_quant.engines.choice import EngineChoice, check_trusted, choose_engine
 from fastrag_quant.errors import ClosedError, FastragQuantError, InputError, ModelError
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import Manifest
@@ -66,6 +66,7 @@ class QuantizedEmbedder:
         threads: int | None = None,
         pin_threads: bool = False,
         verify_hashes: bool = False,
+        allow_torchscript: bool = True,
         revision: str | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
@@ -92,6 +93,8 @@ class QuantizedEmbedder:
         :param precision: "float32", or a form of vectors for stores that take it: "int8" and "uint8"
             by the ranges that quantization measured, "binary" and "ubinary" of one bit a dimension.
         :param verify_hashes: compare the SHA-256 of every file with the manifest.
+        :param allow_torchscript: whether int8 weights that are a program may be loaded, those of the engine ipex. For
+            False where others say which model; the environment's FASTRAG_QUANT_ALLOW_TORCHSCRIPT=0 refuses them too.
         :param revision: branch, tag or commit of a hub model.
         :param token: access token of the hub.
         :param local_files_only: use the hub's local cache alone.
@@ -116,6 +119,7 @@ class QuantizedEmbedder:
                 threads=threads,
                 pin_threads=pin_threads,
                 verify_hashes=verify_hashes,
+                allow_torchscript=allow_torchscript,
                 revision=revision,
                 token=token,
                 local_files_only=local_files_only,
@@ -156,6 +160,7 @@ class QuantizedEmbedder:
         directory = source.fetch()
         manifest = Manifest.read(directory)
         choice = EngineChoice(kind, "it was given") if kind else choose_engine(config, directory, manifest)
+        check_trusted(choice.kind, config)
         self._told_of_cut: set[str] = set()
         self._settings = _resolve_settings(directory, source.name, manifest, config.overrides)
         self._form = output_form(

@@ -45,6 +45,7 @@ def test_every_argument_of_the_embedder_reaches_its_configuration(monkeypatch: p
         "threads": 3,
         "pin_threads": True,
         "verify_hashes": True,
+        "allow_torchscript": False,
         "revision": "abc",
         "token": TOKEN,
         "local_files_only": True,

@@ -187,6 +187,7 @@ def test_every_value_reaches_the_embedders_configuration(room: str, name: str, t
         "threads": 3,
         "pin_threads": True,
         "verify_hashes": True,
+        "allow_torchscript": False,
         "revision": "main",
         "token": "hf_x",
         "local_files_only": True,

@@ -78,6 +78,7 @@ class EmbedderParameters(Serializable):
     :param revision: branch, tag or commit of a hub model.
     :param token: access token of the hub.
     :param local_files_only: use the hub's local cache alone.
+    :param allow_torchscript: whether int8 weights that are a program may be loaded, those of the engine ipex.
     """
 
     # Single texts, for which a user waits: their shapes are compiled when the model is loaded.
@@ -97,6 +98,7 @@ class EmbedderParameters(Serializable):
     revision: str | None = None
     token: Secret | None = HUB_TOKEN
     local_files_only: bool = False
+    allow_torchscript: bool = True
 
     def __post_init__(self) -> None:
         """Check what can be checked without the model.

@@ -77,6 +77,7 @@ class EngineKind:
     :param module: where its class is.
     :param extra: what running a model needs installed; None is nothing beyond the package.
     :param weights: the files, and hub patterns, of its int8 weights; none for an engine of fp32 models.
+    :param is_program: whether its int8 weights are a program (TorchScript), which could do anything when it is loaded.
     :param runs_fp32: whether it runs the weights of an fp32 model too.
     :param quantizes_on_load: whether it makes int8 weights of an fp32 model's while it loads them.
     :param quantizer: the function that makes its int8 weights, as ``module:function``; None where nothing does.
@@ -90,6 +91,7 @@ class EngineKind:
     class_name: str
     extra: str | None = None
     weights: tuple[str, ...] = ()
+    is_program: bool = False
     runs_fp32: bool = False
     quantizes_on_load: bool = False
     quantizer: str | None = None
@@ -182,6 +184,7 @@ ENGINE_KINDS = {
             "IpexEngine",
             extra="ipex",
             weights=("pytorch_model.bin",),
+            is_program=True,
             runs_fp32=True,
             quantizer="fastrag_quant.quantization.inc:quantize_with_inc",
             quantization_extra="ipex",

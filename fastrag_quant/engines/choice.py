@@ -75,7 +75,7 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
     elif not built:
         return _choose_on_load(config, directory)
     elif config.engine == AUTO:
-        choice = _choose_installed(built, manifest)
+        choice = _choose_installed(config, built, manifest)
     else:
         msg = f"{config.source.name} holds no weights for the {config.engine} engine, only for {', '.join(built)}."
         raise ModelError(msg)
@@ -83,6 +83,27 @@ def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | 
         msg = f"The {choice.kind.name} engine cannot run {config.source.name}: {reason}."
         raise ModelError(msg)
     return choice
+
+
+def check_trusted(kind: EngineKind, config: EmbedderConfig) -> None:
+    """Raise where the weights that an engine is about to load are a program, and programs are refused.
+
+    :raises ModelError: saying what refuses them and what to do.
+    """
+    if reason := why_not_trusted(kind, config):
+        msg = (
+            f"{config.source.name} is not loaded on the {kind.name} engine: {reason}. Take an engine whose weights are "
+            "data, such as native or openvino: quantize the fp32 model for it. Or allow it, if you trust who made it."
+        )
+        raise ModelError(msg)
+
+
+def why_not_trusted(kind: EngineKind, config: EmbedderConfig) -> str | None:
+    """Return why the weights that an engine would load may not be, or None where they may."""
+    refused_by = config.why_no_torchscript
+    if not (kind.is_program and config.computes_in is Dtype.INT8 and refused_by):
+        return None
+    return f"its weights are TorchScript, which is a program, and {refused_by} refuses it"
 
 
 def _has_own_weights(directory: Path, engine: str) -> bool:
@@ -120,10 +141,13 @@ def _choose_on_load(config: EmbedderConfig, directory: Path) -> EngineChoice:
     raise ModelError(msg)
 
 
-def _choose_installed(built: list[str], manifest: Manifest | None) -> EngineChoice:
-    reasons = {name: ENGINE_KINDS[name].why_not_here() for name in built}
+def _choose_installed(config: EmbedderConfig, built: list[str], manifest: Manifest | None) -> EngineChoice:
+    kinds = {name: ENGINE_KINDS[name] for name in built}
+    reasons = {name: why_not_trusted(kind, config) or kind.why_not_here() for name, kind in kinds.items()}
     usable = [name for name, reason in reasons.items() if reason is None]
     if not usable:
+        if all(why_not_trusted(kind, config) for kind in kinds.values()):
+            check_trusted(kinds[built[0]], config)
         msg = f"The model has int8 weights for {', '.join(built)}: {_told(reasons, built)}."
         raise MissingExtraError(msg)
     if len(usable) > 1 and manifest:

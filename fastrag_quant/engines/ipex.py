@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class IpexEngine(TorchEncoder):
-    """Runs int8 TorchScript through optimum-intel's IPEXModel, and other weights through ipex.optimize."""
+    """Runs int8 TorchScript as it is, and other weights through ipex.optimize."""
 
     name: ClassVar[str] = "ipex"
     # Throughput is flat from 2,048 tokens a batch on; more only costs memory and latency.
@@ -91,12 +91,14 @@ class _ProgramOfEachThread:
 
 @unchanged_random_state()
 def _load_int8(directory: Path) -> _ProgramOfEachThread:
-    import_quietly("optimum.intel.ipex")
-    from optimum.intel import IPEXModel
+    # Registers the operators that the program calls.
+    import_quietly("intel_extension_for_pytorch")
+    import torch
 
     with quiet_logs():
-        # The TorchScript module itself: IPEXModel's call hides the first error behind a second run.
-        return _ProgramOfEachThread(IPEXModel.from_pretrained(directory, warmup=False).model)
+        # Not through optimum-intel's IPEXModel, which hides the first error behind a second run, and exports fp32
+        # weights where config.json says that there is no TorchScript.
+        return _ProgramOfEachThread(torch.jit.load(directory / WEIGHTS_NAME).eval())
 
 
 def optimized(encoder: torch.nn.Module, config: EmbedderConfig) -> torch.nn.Module:

@@ -16,7 +16,9 @@ from fastrag_quant.engines.torch_threads import TorchThreads
 from fastrag_quant.errors import ClosedError, ModelError
 from fastrag_quant.host.noise import quiet_logs
 from fastrag_quant.host.random_state import unchanged_random_state
+from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.modules import read_modules
+from fastrag_quant.model.own_code import refuse_code_of_model
 from fastrag_quant.model.settings import EmbedderSettings, Pooling
 from fastrag_quant.model.source import ModelSource
 
@@ -110,12 +112,15 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
     """Load a source's encoder in fp32, in evaluation mode.
 
     :param arguments: passed on to ``transformers.AutoModel.from_pretrained``.
-    :raises ModelError: if there are no fp32 weights that transformers can read, or not all of them.
+    :raises ModelError: if there are no fp32 weights that transformers can read, or not all of them, or the model is
+        code of its own.
     """
     import torch
     from transformers import AutoModel
 
     folder = read_modules(source.fetch(), source.name).transformer
+    architecture = read_json(source.fetch() / folder / "config.json")
+    refuse_code_of_model(architecture, source.name)
     try:
         # transformers advises to train a pooler that embeddings do not use, and counts weights aloud.
         with quiet_logs(), _no_progress_bar():
@@ -126,6 +131,8 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
                 token=source.token,
                 local_files_only=source.local_files_only,
                 torch_dtype=torch.float32,
+                trust_remote_code=False,  # None asks whoever is at the keyboard
+                weights_only=True,
                 output_loading_info=True,
                 **arguments,
             )
@@ -134,7 +141,8 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
         raise ModelError(msg) from error
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        msg = f"{source.name} lacks {len(missing)} of its model's weights ({missing[0]} …): fetch the model again."
+        own = " It names code of its own (auto_map in config.json), which is never run." * bool(architecture.get("auto_map"))
+        msg = f"{source.name} lacks {len(missing)} of its model's weights ({missing[0]} …): fetch it again.{own}"
         raise ModelError(msg)
     return model.eval()
 

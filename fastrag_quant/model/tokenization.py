@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer, normalizers
 
 from fastrag_quant.errors import InputError, ModelError
 from fastrag_quant.model.json_files import read_json
+from fastrag_quant.model.own_code import refuse_code_of_tokenizer
 
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -133,8 +134,9 @@ class TextTokenizer:
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Load the tokenizer.json of a directory, or make one of the vocabulary of an old one.
 
-    :raises ModelError: if there is neither, or it cannot be read.
+    :raises ModelError: if there is neither, it cannot be read, or the model's own tokenizer is code of its own.
     """
+    refuse_code_of_tokenizer(directory)
     path = directory / TOKENIZER_NAME
     if not path.is_file():
         return _convert_slow_tokenizer(directory)
@@ -164,7 +166,8 @@ def _convert_slow_tokenizer(directory: Path) -> Tokenizer:
     try:
         from transformers import AutoTokenizer
 
-        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(directory, use_fast=True).backend_tokenizer
+        fast = AutoTokenizer.from_pretrained(directory, use_fast=True, trust_remote_code=False)
+        tokenizer: Tokenizer = fast.backend_tokenizer
     except (ImportError, OSError, ValueError, AttributeError) as error:
         msg = f"{directory} has no {TOKENIZER_NAME}, and transformers could not make one from its other files: {error}"
         raise ModelError(msg) from error

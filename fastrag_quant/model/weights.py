@@ -134,6 +134,9 @@ def _pickle_readers(path: Path) -> dict[str, Callable[[], np.ndarray]]:
             "AutoModel.from_pretrained(MODEL).save_pretrained(DIRECTORY) writes model.safetensors."
         )
         raise ModelError(msg) from error
+    if zipfile.is_zipfile(path) and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+        msg = f"{path} is TorchScript, a program, where weights are expected: fetch the model again."
+        raise ModelError(msg)
     try:
         # Pickles of before torch 1.6 are no archives, and cannot be mapped.
         content = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)

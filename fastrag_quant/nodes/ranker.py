@@ -49,6 +49,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
         normalize: Optional[bool] = None,
         truncate_dim: Optional[int] = None,
         local_files_only: bool = False,
+        allow_torchscript: bool = True,
     ) -> None:
         """Hold the parameters; no model is loaded yet.
 
@@ -97,6 +98,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
                 revision=model_version,
                 token=use_auth_token,
                 local_files_only=local_files_only,
+                allow_torchscript=allow_torchscript,
             )
         )
 

@@ -51,6 +51,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         model_version: Optional[str] = None,
         use_auth_token: Optional[Union[str, bool]] = None,
         local_files_only: bool = False,
+        allow_torchscript: bool = True,
     ) -> None:
         """Hold the parameters; no model is loaded yet.
 
@@ -96,6 +97,7 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
                 revision=model_version,
                 token=use_auth_token,
                 local_files_only=local_files_only,
+                allow_torchscript=allow_torchscript,
             )
         )
         self._warned_of_dot_product = False

@@ -66,7 +66,7 @@ def _check_same_ids(source: Path, made: Path, settings: EmbedderSettings, texts:
     try:
         with quiet_logs():
             # The slow one, of which the fast one was made; transformers 5 has a single kind.
-            own = AutoTokenizer.from_pretrained(source, use_fast=False)
+            own = AutoTokenizer.from_pretrained(source, use_fast=False, trust_remote_code=False)
     except (ImportError, OSError, ValueError) as error:
         msg = f"transformers cannot load the tokenizer of {name}: {error}"
         raise ModelError(msg) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fastrag_quant.arguments import check_whole_number
-from fastrag_quant.config import DEFAULTS, EmbedderConfig
+from fastrag_quant.config import ALLOW_VARIABLE, DEFAULTS, EmbedderConfig, environment_refuses_torchscript
 from fastrag_quant.engines import QUANTIZED_KINDS, EngineKind
 from fastrag_quant.engines.choice import int8_engines
 from fastrag_quant.errors import InputError, MissingExtraError, ModelError
@@ -21,6 +21,7 @@ from fastrag_quant.host.extras import distributions_of, missing_distributions, r
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import EngineRecord, FileRecord, Manifest
 from fastrag_quant.model.modules import transformer_directory
+from fastrag_quant.model.own_code import refuse_code_of_model
 from fastrag_quant.model.settings import settings_from_files
 from fastrag_quant.model.source import ModelSource
 from fastrag_quant.quantization.calibration import CalibrationTexts, load_calibration
@@ -146,7 +147,9 @@ def _kinds(wanted: str) -> list[EngineKind]:
         kinds = [
             kind
             for kind in QUANTIZED_KINDS.values()
-            if not missing_distributions(kind.quantization_extra) and kind.why_not_cpu() is None
+            if not missing_distributions(kind.quantization_extra)
+            and kind.why_not_cpu() is None
+            and not _is_refused(kind)
         ]
         if not kinds:
             extras = filter(None, (kind.quantization_extra for kind in QUANTIZED_KINDS.values()))
@@ -158,9 +161,16 @@ def _kinds(wanted: str) -> list[EngineKind]:
         msg = f"Cannot quantize for the engine {wanted!r}: use one of all, {', '.join(QUANTIZED_KINDS)}."
         raise InputError(msg)
     kind = QUANTIZED_KINDS[wanted]
+    if _is_refused(kind):
+        msg = f"What is quantized for {wanted} is TorchScript, a program, which {ALLOW_VARIABLE} refuses: take another."
+        raise InputError(msg)
     require(kind.quantization_extra, f"Quantization for the {wanted} engine")
     kind.check_cpu()
     return [kind]
+
+
+def _is_refused(kind: EngineKind) -> bool:
+    return kind.is_program and environment_refuses_torchscript()
 
 
 def _check_arguments(sample_size: int, min_cosine: float, overwrite: bool) -> None:
@@ -182,6 +192,8 @@ def _check_source(source: ModelSource, metadata: Path, kinds: list[EngineKind]) 
         if reason := kind.why_not_architecture(config):
             msg = f"{source.name} cannot be quantized for the {kind.name} engine: {reason}."
             raise ModelError(msg)
+        if kind.quantization_extra:  # through transformers
+            refuse_code_of_model(config, source.name)
 
 
 def _quantize_for(kind: EngineKind, job: QuantizationJob) -> EngineRecord:

@@ -14,7 +14,7 @@ from fastrag_quant.arguments import check_whole_number
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.engines import ENGINE_KINDS
-from fastrag_quant.engines.choice import fp32_of, int8_engines
+from fastrag_quant.engines.choice import fp32_of, int8_engines, why_not_trusted
 from fastrag_quant.errors import FidelityError, InputError, ModelError
 from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.model.settings import EmbedderSettings
@@ -33,6 +33,7 @@ def verify(
     pooling: str | None = None,
     token: str | bool | None = None,
     local_files_only: bool = False,
+    allow_torchscript: bool = True,
 ) -> dict[str, Fidelity]:
     """Compare the vectors of an int8 model with those of its fp32 model, and write nothing.
 
@@ -44,13 +45,20 @@ def verify(
     :param pooling: "cls" or "mean"; needed only where the int8 model's files do not say.
     :param token: access token of the hub.
     :param local_files_only: use the hub's local cache alone.
+    :param allow_torchscript: whether int8 weights that are a program may be loaded, those of the engine ipex.
     :return: the fidelity on each engine that the model has weights for and that can run here.
     :raises InputError: if it is not known which fp32 model it was made from.
     :raises CalibrationError: if there are no usable texts.
     :raises ModelError: if the model is no int8 model, and as :class:`fastrag_quant.QuantizedEmbedder`.
     """
     check_whole_number(sample_size, "sample_size")
-    int8 = EmbedderConfig(model, pooling=pooling, token=token, local_files_only=local_files_only)
+    int8 = EmbedderConfig(
+        model,
+        pooling=pooling,
+        allow_torchscript=allow_torchscript,
+        token=token,
+        local_files_only=local_files_only,
+    )
     directory = int8.source.fetch()
     built = int8_engines(directory, Manifest.read(directory))
     if not built:
@@ -62,10 +70,11 @@ def verify(
         raise InputError(msg)
     read, name = read_texts(texts, seed)
     chosen = sample(read, sample_size, seed, name)
-    usable = [name for name in built if ENGINE_KINDS[name].why_not_here() is None]
+    trusted = [name for name in built if why_not_trusted(ENGINE_KINDS[name], int8) is None]
+    usable = [name for name in trusted if ENGINE_KINDS[name].why_not_here() is None]
     embedded = {}
     with _no_warnings_of_cut_texts():
-        for name in usable or built:  # with none that is usable, the first says why
+        for name in usable or trusted or built:  # with none that is usable, the first says why
             with QuantizedEmbedder.from_config(replace(int8, engine=name)) as embedder:
                 embedded[name] = _Vectors.of_int8(embedder, chosen)
                 settings = embedder.settings

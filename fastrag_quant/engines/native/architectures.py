@@ -110,7 +110,8 @@ def why_not(config: Mapping[str, Any]) -> str | None:
     if config.get("is_encoder_decoder") or config.get("is_decoder") or config.get("add_cross_attention"):
         return "it has a decoder, and this engine runs encoders"
     if architecture is None:
-        return f"its model_type is {name!r}, and this engine runs {', '.join(_ARCHITECTURES)}"
+        own = ", code of its own (auto_map) that is never run" if config.get("auto_map") else ""
+        return f"its model_type is {name!r}{own}, and this engine runs {', '.join(_ARCHITECTURES)}"
     keys = architecture.settings
     activation = config.get(keys["activation"], "gelu")
     if activation not in _GELU:
