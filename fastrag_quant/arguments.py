@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import cache
 from numbers import Integral, Real
 from os import PathLike, fspath
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Self, Union, get_args, get_origin
 
@@ -73,6 +75,14 @@ def check_flag(value: Any, name: str, none: str | None = None) -> None:
     or_none = f" or None ({none})" if none else ""
     msg = f"{name} must be true or false{or_none}, not {value!r}."
     raise InputError(msg)
+
+
+def absolute_path(given: str | PathLike[str]) -> Path:
+    """Return the path that is meant now, wherever the process goes before it is used."""
+    path = Path(given)
+    with suppress(RuntimeError):  # there is no such user, whose home this would be
+        path = path.expanduser()
+    return path.absolute()
 
 
 def check_list(given: Any, of_what: str, receiver: str) -> None:

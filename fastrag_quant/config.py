@@ -10,7 +10,7 @@ from fastrag_quant.arguments import Choice, check_flag, check_whole_number
 from fastrag_quant.engines import AUTO, ENGINE_KINDS, INT8_KINDS, check_engine_name
 from fastrag_quant.errors import InputError
 from fastrag_quant.model.settings import SettingsOverrides
-from fastrag_quant.model.source import ModelSource
+from fastrag_quant.model.source import ModelSource, located
 from fastrag_quant.vectors.output import Precision
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Dtype(Choice):
 class EmbedderConfig:
     """The arguments of a :class:`fastrag_quant.QuantizedEmbedder`, checked as far as no model is needed.
 
-    The parameters are described there. A hub token is part of a configuration, and is never shown.
+    The parameters are described there. A hub token is part of a configuration, and is never shown. A directory is
+    meant as it is when the configuration is made: its path becomes absolute.
     """
 
     model: str | Path
@@ -59,7 +60,7 @@ class EmbedderConfig:
         :raises InputError: for a name that does not exist, for numbers and prompts that no model could satisfy, for
             an engine and a dtype that do not go together, and for an environment variable that cannot be read.
         """
-        object.__setattr__(self, "model", str(self.model))
+        object.__setattr__(self, "model", located(str(self.model)))
         check_engine_name(self.engine)
         check_whole_number(self.truncate_dim, "truncate_dim", none="all dimensions")
         check_whole_number(self.threads, "threads", none="all usable cores")

@@ -31,7 +31,7 @@ from fastrag_quant.model.settings import (
     settings_from_files,
     why_not_prompt,
 )
-from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource
+from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource, last_parts
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
 from fastrag_quant.vectors.checks import check_finite, check_ids
 from fastrag_quant.vectors.output import OutputForm, Precision, output_form
@@ -433,7 +433,7 @@ def _warn_of_missing_prompt(
         return
     name = config.source.name
     made_of = read_json(transformer_directory(directory) / "config.json").get("_name_or_path")
-    if wanted := wanted_prompts(name.rstrip("/"), manifest.source.get("model") if manifest else None, made_of):
+    if wanted := wanted_prompts(last_parts(name), manifest.source.get("model") if manifest else None, made_of):
         query, document = wanted
         documents = f" and document_prompt={document!r}" if document and not settings.document_prompt else ""
         logger.warning(

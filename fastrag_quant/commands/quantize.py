@@ -88,7 +88,7 @@ def _quantize(options: argparse.Namespace) -> str:
     arguments = {name: value for name, value in vars(options).items() if name in known}
     result = quantize(options.model_name, **arguments, progress_bar=True)
     rows = [row for engine, fidelity in result.fidelity.items() for row in _result_rows(result, engine, fidelity)]
-    return f"{_table(rows)}\n\nWritten to {result.directory}"
+    return f"{_table(rows)}\n\nWritten to {options.output_path}"
 
 
 def _verify(options: argparse.Namespace) -> str:

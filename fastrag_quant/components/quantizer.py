@@ -9,10 +9,10 @@ from typing import Any
 from haystack import Document, component
 from haystack.utils import Secret
 
-from fastrag_quant.arguments import check_documents
+from fastrag_quant.arguments import absolute_path, check_documents
 from fastrag_quant.components.documents import texts_of
 from fastrag_quant.components.parameters import HUB_TOKEN, Serializable
-from fastrag_quant.config import DEFAULTS
+from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.quantization.quantizer import quantize
 
 
@@ -59,6 +59,14 @@ class EmbedderQuantizer(Serializable):
     token: Secret | None = HUB_TOKEN
     local_files_only: bool = False
 
+    def __post_init__(self) -> None:
+        """Read the parameters, and the paths among them as they are meant now, wherever the process is later.
+
+        :raises InputError: for a parameter of another type.
+        """
+        Serializable.__post_init__(self)
+        self._paths = {"model": EmbedderConfig(self.model).model, "output_path": absolute_path(self.output_path)}
+
     @component.output_types(model=str, fidelity=dict[str, dict[str, float]])
     def run(self, documents: list[Document]) -> dict[str, Any]:
         """Quantize the model on these documents.
@@ -74,6 +82,7 @@ class EmbedderQuantizer(Serializable):
         arguments = {name: value for name, value in vars(self).items() if name in known}
         result = quantize(
             **arguments
+            | self._paths
             | {
                 "calibration": texts,
                 "query_prompt": self.query_prefix,

@@ -141,8 +141,10 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
         raise ModelError(msg) from error
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        own = " It names code of its own (auto_map in config.json), which is never run." * bool(
-            architecture.get("auto_map")
+        own = (
+            " Its config.json names code of its own (auto_map), which is never run."
+            if "auto_map" in architecture
+            else ""
         )
         msg = f"{source.name} lacks {len(missing)} of its model's weights ({missing[0]} …): fetch it again.{own}"
         raise ModelError(msg)

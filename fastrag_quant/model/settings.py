@@ -11,6 +11,7 @@ from fastrag_quant.errors import InputError, ModelError
 from fastrag_quant.model.json_files import read_json, whole_number
 from fastrag_quant.model.modules import pooling_mode, read_modules, transformer_directory
 from fastrag_quant.model.prompts import BGE_QUERY_PROMPT, prompts_from_config
+from fastrag_quant.model.source import last_parts
 from fastrag_quant.model.transformer_module import read_transformer_module
 
 
@@ -125,7 +126,7 @@ def settings_from_files(directory: Path, name: str, overrides: SettingsOverrides
     _refuse_adapter(directory / modules.transformer, name)
     transformer = read_transformer_module(directory / modules.transformer, name)
     saved = _read_saved_config(directory, name)
-    known = WELL_KNOWN_MODELS.get(name.lower(), SettingsOverrides())
+    known = WELL_KNOWN_MODELS.get(last_parts(name).lower(), SettingsOverrides())
     query_prompt, document_prompt = prompts_from_config(saved, name)
     file = str(directory / modules.transformer / "config.json")
     limit = _position_limit(config, file)

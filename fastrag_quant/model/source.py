@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from fastrag_quant.arguments import absolute_path
 from fastrag_quant.errors import ModelError
 
 # Everything but weights, in folders too: a few hundred kilobytes that say what the model is.
@@ -16,6 +17,20 @@ METADATA_PATTERNS = ("*.json", "*.txt", "*.model")
 ModelState = tuple[tuple[str, int, int, int], ...]
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def located(name: str) -> str:
+    """Return a model's name that means the same wherever the process goes: a directory's absolute path.
+
+    A name that is no directory's stays as it is, where it can be that of a hub model.
+    """
+    path = absolute_path(name)
+    return str(path) if path.is_dir() or not _looks_like_hub_name(name) else name
+
+
+def last_parts(name: str) -> str:
+    """Return the last two parts of a model's path, which a hub name has and no more: who made it, and its name."""
+    return "/".join(PurePosixPath(name).parts[-2:])
 
 
 @dataclass(frozen=True)

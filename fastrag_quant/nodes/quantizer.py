@@ -1,12 +1,11 @@
 """EmbedderQuantizer: a Haystack 1 node that quantizes an embedder on a pipeline's own documents."""
 
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from haystack.nodes.base import BaseComponent
 from haystack.schema import Document
 
-from fastrag_quant.arguments import check_documents, check_list
+from fastrag_quant.arguments import absolute_path, check_documents, check_list
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import texts_of
@@ -52,7 +51,7 @@ class EmbedderQuantizer(BaseComponent):
         self.embed_meta_fields = embed_meta_fields
         # Relative paths are those of now, wherever the process is when documents come.
         self._model = EmbedderConfig(model_name_or_path).model
-        self._output_path = Path(output_path).expanduser().absolute()
+        self._output_path = absolute_path(output_path)
         self._arguments: Dict[str, Any] = {
             "sample_size": sample_size,
             "engine": engine,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.arguments import absolute_path, check_whole_number
 from fastrag_quant.config import ALLOW_VARIABLE, DEFAULTS, EmbedderConfig, environment_refuses_torchscript
 from fastrag_quant.engines import QUANTIZED_KINDS, EngineKind
 from fastrag_quant.engines.choice import int8_engines
@@ -106,7 +106,7 @@ def quantize(
     """
     kinds = _kinds(engine)
     _check_arguments(sample_size, min_cosine, overwrite)
-    output = Path(output_path).expanduser()
+    output = absolute_path(output_path)
     fp32 = EmbedderConfig(
         model,
         "torch",

@@ -96,3 +96,41 @@ def test_spawned_processes_take_one(tiny: dict[str, Any]):
         [arrived] = pool.map(embedder.run, ["for"])
 
     assert arrived["embedding"] == pytest.approx(embedder.run("for")["embedding"], abs=1e-6)
+
+
+@pytest.fixture
+def given(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a model in the working directory."""
+    monkeypatch.chdir(Path(tiny["model"]).parent)
+    return Path(tiny["model"]).name
+
+
+@pytest.mark.parametrize("copied", [lambda component: component, pickled, copy.deepcopy])
+def test_a_relative_path_is_that_of_where_it_was_given_and_stays_as_it_was_written(
+    copied: Copied, given: str, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    embedder = QuantizedTextEmbedder(**tiny | {"model": given})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    arrived = copied(embedder)
+
+    assert arrived.to_dict()["init_parameters"]["model"] == given
+    assert len(arrived.run("for")["embedding"]) == 32
+
+
+@pytest.mark.parametrize("copied", [lambda component: component, pickled, copy.deepcopy])
+def test_the_paths_of_a_quantizer_too(
+    copied: Copied, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passages: list[str]
+):
+    quantizer = EmbedderQuantizer(given, "out", engine="native", min_cosine=0, progress_bar=False)
+    folder = Path.cwd()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    arrived = copied(quantizer)
+    output = arrived.run([Document(content=passage) for passage in passages[:40]])
+
+    assert output["model"] == str(folder / "out")
+    assert (folder / "out" / "fastrag_quant.json").is_file()
+    assert arrived.to_dict()["init_parameters"]["output_path"] == "out"

@@ -64,3 +64,36 @@ def test_spawned_processes_take_one(tiny_cls_model: Path):
         [arrived] = pool.map(retriever.embed_queries, [["for"]])
 
     assert np.allclose(arrived, retriever.embed_queries(["for"]), atol=1e-6)
+
+
+@pytest.fixture
+def given(tiny_cls_model: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a model in the working directory."""
+    monkeypatch.chdir(tiny_cls_model.parent)
+    return tiny_cls_model.name
+
+
+def test_a_relative_path_is_that_of_where_it_was_given_and_stays_as_it_was_written(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, documents: list[Document]
+):
+    ranker = QuantizedBiEncoderRanker(given, engine="torch", progress_bar=False)
+    retriever = QuantizedBiEncoderRetriever(given, engine="torch", progress_bar=False)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    assert ranker.get_params()["model_name_or_path"] == retriever.get_params()["embedding_model"] == given
+    for copied in (lambda node: node, pickled, copy.deepcopy):
+        assert copied(ranker).predict("for", documents)
+        assert copied(retriever).embed_queries(["for"]).shape == (1, 32)
+
+
+def test_the_paths_of_a_quantizer_too(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passages: list[str]):
+    quantizer = EmbedderQuantizer(given, "out", engine="native", min_cosine=0, progress_bar=False)
+    folder = Path.cwd()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    quantizer.run([Document(content=passage) for passage in passages[:40]])
+
+    assert (folder / "out" / "fastrag_quant.json").is_file()
+    assert quantizer.get_params()["output_path"] == "out"
