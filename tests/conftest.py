@@ -26,7 +26,7 @@ NEEDS = {
     "components": "haystack",
     "components/test_fastrag.py": "fastrag",
     "engines/test_ipex.py": "ipex",
-    "quantization/test_inc.py": "ipex",
+    "quantization/test_inc.py": "inc",
 }
 
 # No environment has everything: Haystack 1 and haystack-ai exclude each other. tests/host/test_extras.py

@@ -73,7 +73,7 @@ def test_every_extra_that_a_page_names_exists():
 
     installed = [names for page in PAGES for names in re.findall(r"(?:quant|\.)\[([\w,]+)\]", page.read_text())]
     extras = {name for names in installed for name in names.split(",")}
-    assert {"openvino", "ipex", "nncf", "haystack"} <= extras <= set(setup["options.extras_require"])
+    assert {"openvino", "nncf", "ipex", "inc", "haystack"} <= extras <= set(setup["options.extras_require"])
 
 
 # Options and arguments

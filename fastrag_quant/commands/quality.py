@@ -21,7 +21,7 @@ from fastrag_quant.bench.vector_cache import FOLDER_NAME, CachedEmbedder, check_
 from fastrag_quant.commands.placement import add_placement_options
 from fastrag_quant.commands.tracking import add_tracking_options, tracker_of
 from fastrag_quant.embedder import QuantizedEmbedder
-from fastrag_quant.engines import AUTO, ENGINE_KINDS
+from fastrag_quant.engines import AUTO, INT8_KINDS
 from fastrag_quant.errors import InputError
 from fastrag_quant.model.source import ModelSource
 
@@ -64,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folders in BEIR layout (corpus.jsonl, queries.jsonl, qrels/test.tsv) or .jsonl files for reranking "
         "(query, positive, negative), plain or gzipped",
     )
-    parser.add_argument("--engine", default=AUTO, choices=[AUTO, *ENGINE_KINDS], help="of int8; default: %(default)s")
+    parser.add_argument("--engine", default=AUTO, choices=[AUTO, *INT8_KINDS], help="of int8; default: %(default)s")
     parser.add_argument("--use-cls", "--use_cls", action="store_true", help="CLS pooling; default: the model's")
     parser.add_argument("--opt", action="store_true", help="accepted as in fastRAG's script; says nothing here")
     parser.add_argument(

@@ -187,7 +187,7 @@ ENGINE_KINDS = {
             is_program=True,
             runs_fp32=True,
             quantizer="fastrag_quant.quantization.inc:quantize_with_inc",
-            quantization_extra="ipex",
+            quantization_extra="inc",
             why_not_cpu=why_no_avx2,
             why_not_architecture=_not_an_encoder,
         ),

@@ -133,9 +133,9 @@ def _choose_on_load(config: EmbedderConfig, directory: Path) -> EngineChoice:
             reasons[kind.name] = kind.why_not_here() or kind.why_not_architecture(architecture)
             if reasons[kind.name] is None:
                 return EngineChoice(kind, "it quantizes fp32 weights while it loads them", quantizes_on_load=True)
-    name = config.source.name
+    name, why = config.source.name, "; ".join(f"{kind} cannot run it: {reason}" for kind, reason in reasons.items())
     msg = (
-        f"{name} is not an int8 model{f' ({_told(reasons, reasons)})' if reasons else ''}. Quantize it first: "
+        f"{name} is not an int8 model{f' ({why})' if why else ''}. Quantize it first: "
         f"fastrag_quant-quantize --model-name {name} --output-path DIR; or run it as it is: engine='torch'."
     )
     raise ModelError(msg)
@@ -148,7 +148,7 @@ def _choose_installed(config: EmbedderConfig, built: list[str], manifest: Manife
     if not usable:
         if all(why_not_trusted(kind, config) for kind in kinds.values()):
             check_trusted(kinds[built[0]], config)
-        msg = f"The model has int8 weights for {', '.join(built)}: {_told(reasons, built)}."
+        msg = f"The model has int8 weights for {', '.join(built)}. {_told(reasons, built)}."
         raise MissingExtraError(msg)
     if len(usable) > 1 and manifest:
         return _choose_measured({name: manifest.engines[name] for name in usable})
@@ -205,4 +205,4 @@ def _compared(chosen: str, names: Iterable[str], records: Mapping[str, EngineRec
 
 
 def _told(reasons: dict[str, str | None], names: Iterable[str]) -> str:
-    return "; ".join(f"{name}: {reasons[name]}" for name in names)
+    return "; ".join(f"{name} cannot run here: {reasons[name]}" for name in names)

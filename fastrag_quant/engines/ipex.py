@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 (WEIGHTS_NAME,) = ENGINE_KINDS["ipex"].weights
+_WITHOUT_IPEX = "engine='torch' runs fp32 weights without IPEX."
 
 
 class IpexEngine(TorchEncoder):
@@ -43,9 +44,12 @@ class IpexEngine(TorchEncoder):
             super().__init__(settings, config)
             self.warm_up([1], batch_size=1)
             dimension = self._dimension_of_int8() if config.computes_in is Dtype.INT8 else settings.dimension
+        except ModelError:
+            raise
         except Exception as error:
-            name = config.source.name
-            msg = f"IPEX cannot load {name} ({error}). Was it quantized with --engine ipex, for these versions?"
+            is_int8, name = config.computes_in is Dtype.INT8, config.source.name
+            advice = "Was it quantized with --engine ipex, for these versions?" if is_int8 else _WITHOUT_IPEX
+            msg = f"IPEX cannot load {name} ({error}). {advice}"
             raise ModelError(msg) from error
         check_weights_dimension(dimension, settings, config.source.name)
 

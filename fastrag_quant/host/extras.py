@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from fastrag_quant.errors import MissingExtraError
 
 DISTRIBUTIONS_OF_EXTRA = {
-    "ipex": (
+    "ipex": ("torch", "intel-extension-for-pytorch", "transformers"),
+    "inc": (
         "torch",
         "intel-extension-for-pytorch",
         "optimum-intel",
@@ -17,7 +18,7 @@ DISTRIBUTIONS_OF_EXTRA = {
     ),
     "openvino": ("openvino",),
     "nncf": ("openvino", "nncf", "torch", "transformers", "datasets"),
-    "haystack1": ("farm-haystack", "faiss-cpu", "nltk", "rank-bm25"),
+    "haystack1": ("farm-haystack",),
     "haystack": ("haystack-ai",),
     "fastrag": ("fastrag", "haystack-ai", "sentence-transformers"),
     "torch": ("torch", "transformers"),

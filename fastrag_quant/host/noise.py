@@ -46,7 +46,7 @@ _NOISY_LOGGERS = (
     "neural_compressor",
     # Its phases, and data sets smaller than its own default. When nncf.quantize has an argument for it.
     "nncf",
-    # Tasks that it infers from a model's name. With the engine ipex, whose IPEXModel alone needs optimum.
+    # Tasks that it infers from a model's name. With the engine ipex, whose quantization alone needs optimum.
     "optimum",
     "optimum.exporters.tasks",
     # "No CUDA runtime is found" on machines made for CPUs. With the engine ipex, which imports it.

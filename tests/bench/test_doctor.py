@@ -102,10 +102,10 @@ def test_auto_takes_what_is_installed(minilm_int8: Path, manifest, install: Call
     install("openvino", "torch")
 
     manifest({"openvino": record(50.0), "ipex": record(80.0)})
-    missing = "ipex: it is not installed (pip install 'fastrag-quant[ipex]')"
+    missing = "ipex cannot run here: it is not installed (pip install 'fastrag-quant[ipex]')"
     assert auto(minilm_int8) == f"openvino: {missing}"
     manifest({"ipex": record(80.0)})
-    assert auto(minilm_int8) == f"none: The model has int8 weights for ipex: {missing}."
+    assert auto(minilm_int8) == f"none: The model has int8 weights for ipex. {missing}."
 
 
 def test_auto_leaves_out_an_engine_that_would_crash_on_this_cpu(
@@ -115,7 +115,7 @@ def test_auto_leaves_out_an_engine_that_would_crash_on_this_cpu(
     monkeypatch.setitem(ENGINE_KINDS, "ipex", replace(ENGINE_KINDS["ipex"], why_not_cpu=lambda: "it needs AVX2"))
 
     manifest({"openvino": record(50.0), "ipex": record(80.0)})
-    assert auto(minilm_int8) == "openvino: ipex: it needs AVX2"
+    assert auto(minilm_int8) == "openvino: ipex cannot run here: it needs AVX2"
 
 
 def test_a_damaged_directory_is_told(minilm_int8: Path, tmp_path: Path):
@@ -141,7 +141,7 @@ def test_a_model_that_nothing_here_runs_is_told_with_what_to_do(tiny_cls_model: 
     auto = dict(describe_model(str(tiny_cls_model)))["auto"]
 
     assert auto.startswith(
-        f"none: {tiny_cls_model} is not an int8 model (native: it was not built). Quantize it first: "
+        f"none: {tiny_cls_model} is not an int8 model (native cannot run it: it was not built). Quantize it first: "
     )
     assert auto.endswith("engine='torch'.")
 

@@ -51,6 +51,13 @@ def test_the_command_prints_tasks_and_their_average_and_keeps_no_vectors(
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"python-statements.json", "statements.json"}
 
 
+def test_int8_is_scored_on_no_engine_of_fp32(command: list[str], beir: Path, capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        main([*command, "--data", str(beir), "--engine", "torch"])
+
+    assert "invalid choice: 'torch'" in capsys.readouterr().err
+
+
 def test_what_is_in_the_folder_of_results_stays(command: list[str], beir: Path, tmp_path: Path):
     mine = [tmp_path / "results" / name / "mine.npy" for name in ("vectors", "fastrag_quant-vectors")]
     for path in mine:

@@ -202,7 +202,10 @@ def test_auto_passes_over_what_is_not_installed_and_says_so(int8_model: Callable
 
     name, reason = chosen(int8_model(openvino=SLOW, ipex=FAST))
 
-    assert (name, reason) == ("openvino", "ipex: it is not installed (pip install 'fastrag-quant[ipex]')")
+    assert (name, reason) == (
+        "openvino",
+        "ipex cannot run here: it is not installed (pip install 'fastrag-quant[ipex]')",
+    )
 
 
 def test_auto_passes_over_an_engine_that_would_crash_on_this_cpu_and_says_so(
@@ -214,7 +217,7 @@ def test_auto_passes_over_an_engine_that_would_crash_on_this_cpu_and_says_so(
     name, reason = chosen(int8_model(openvino=SLOW, ipex=FAST))
 
     assert name == "openvino"
-    assert reason.startswith("ipex: it needs a CPU with AVX2, and ")
+    assert reason.startswith("ipex cannot run here: it needs a CPU with AVX2, and ")
 
 
 def test_auto_takes_the_only_one_there_is(int8_model: Callable[..., Path], install: Callable):
@@ -230,9 +233,9 @@ def test_with_none_installed_each_extra_is_named(int8_model: Callable[..., Path]
         chosen(int8_model(openvino=FAST, ipex=SLOW))
 
     assert str(error.value) == (
-        "The model has int8 weights for openvino, ipex: "
-        "openvino: it is not installed (pip install 'fastrag-quant[openvino]'); "
-        "ipex: it is not installed (pip install 'fastrag-quant[ipex]')."
+        "The model has int8 weights for openvino, ipex. "
+        "openvino cannot run here: it is not installed (pip install 'fastrag-quant[openvino]'); "
+        "ipex cannot run here: it is not installed (pip install 'fastrag-quant[ipex]')."
     )
 
 
@@ -247,7 +250,7 @@ def test_an_extra_that_is_there_is_not_to_be_installed(
 
     assert "fastrag-quant[openvino]" in str(error.value)
     assert "fastrag-quant[ipex]" not in str(error.value)
-    assert "ipex: it needs a CPU with AVX2" in str(error.value)
+    assert "ipex cannot run here: it needs a CPU with AVX2" in str(error.value)
 
 
 # By name
@@ -321,7 +324,7 @@ def test_an_fp32_model_that_native_cannot_run_is_refused_with_the_reason(fp32_mo
     (fp32_model / "config.json").write_text(json.dumps({**BERT, "model_type": "modernbert"}))
 
     with pytest.raises(
-        ModelError, match=r"not an int8 model \(native: its model_type is 'modernbert', and this engine"
+        ModelError, match=r"not an int8 model \(native cannot run it: its model_type is 'modernbert', and this engine"
     ):
         chosen(fp32_model)
 

@@ -116,6 +116,45 @@ def test_loading_leaves_the_random_state_of_the_process_alone(minilm_int8: Path)
     assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
 
 
+WITH_IPEX_AND_TORCH_ALONE = """
+import sys
+for name in ("neural_compressor", "optimum", "datasets", "transformers", "sentence_transformers"):
+    sys.modules[name] = None
+
+import numpy as np
+from fastrag_quant import QuantizedEmbedder
+
+model, vectors, *texts = sys.argv[1:]
+np.save(vectors, QuantizedEmbedder(model, "ipex").embed_documents(texts))
+"""
+
+
+def test_an_int8_model_runs_on_torch_and_ipex_alone(minilm_int8: Path, tmp_path: Path):
+    texts = ["a few words", "and a few more words than those"]
+    process = subprocess.run(
+        [sys.executable, "-c", WITH_IPEX_AND_TORCH_ALONE, str(minilm_int8), str(tmp_path / "vectors.npy"), *texts],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+    assert process.returncode == 0, process.stderr
+    vectors = np.load(tmp_path / "vectors.npy")
+    with QuantizedEmbedder(minilm_int8, "ipex") as embedder:
+        assert cosines(vectors, embedder.embed_documents(texts)).min() > 0.999
+
+
+def test_fp32_weights_that_cannot_be_loaded_are_not_taken_for_int8(minilm: Path, tmp_path: Path):
+    damaged = Path(shutil.copytree(minilm, tmp_path / "damaged"))
+    (damaged / "model.safetensors").write_bytes(b"not safetensors")
+
+    with pytest.raises(ModelError, match=f"cannot load the fp32 weights of {damaged}") as error:
+        QuantizedEmbedder(damaged, "ipex", dtype="float32")
+
+    assert "Was it quantized" not in str(error.value)
+
+
 ON_AN_OLDER_CPU = """
 import sys
 from fastrag_quant import QuantizedEmbedder, quantize

@@ -71,6 +71,13 @@ def test_a_row_names_extras_that_the_package_declares(kind: EngineKind):
 
 
 @every_kind
+def test_what_quantizes_can_run_too(kind: EngineKind):
+    if kind.quantizer:
+        needed = set(extras.distributions_of(kind.extra))
+        assert needed <= set(extras.distributions_of(kind.quantization_extra))
+
+
+@every_kind
 def test_a_row_is_pickled_as_an_embedder_that_was_made_with_it_is(kind: EngineKind):
     assert pickle.loads(pickle.dumps(kind)) == kind
 

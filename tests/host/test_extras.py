@@ -27,8 +27,8 @@ def without_ipex(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # The environments of the Makefile, by the names of their folders.
 ENVIRONMENTS = {
-    "haystack1": {"ipex", "openvino", "nncf", "torch", "haystack1", "bench"},
-    "fastrag": {"ipex", "openvino", "nncf", "torch", "haystack", "fastrag", "bench", "mteb"},
+    "haystack1": {"ipex", "inc", "openvino", "nncf", "torch", "haystack1", "bench"},
+    "fastrag": {"ipex", "inc", "openvino", "nncf", "torch", "haystack", "fastrag", "bench", "mteb"},
     "haystack": {"openvino", "nncf", "torch", "haystack", "mteb"},
 }
 ENVIRONMENT = Path(sys.prefix).name
@@ -64,7 +64,7 @@ def test_an_engine_that_is_not_installed_is_not_listed_and_not_loaded():
         ENGINE_KINDS["ipex"].load()
 
 
-@pytest.mark.parametrize("extra", ["ipex", "bench"])
+@pytest.mark.parametrize("extra", ["ipex", "inc", "haystack1", "bench"])
 def test_the_package_declares_what_it_checks_for(extra: str):
     declared = [line for line in requires("fastrag-quant") or [] if f'extra == "{extra}"' in line]
 

@@ -504,7 +504,7 @@ def test_a_missing_extra_is_named_before_any_work(
 
     with pytest.raises(MissingExtraError, match=f"Quantization for the {some_engine} engine needs a-package"):
         quantize_tiny(tiny_model, output, passages)
-    with pytest.raises(MissingExtraError, match=r"pip install 'fastrag-quant\[nncf\]' or .*\[ipex\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'fastrag-quant\[nncf\]' or .*\[inc\]"):
         quantize_tiny(tiny_model, output, passages, engine="all")
     with pytest.raises(UnsupportedCpuError, match="The native engine cannot run here: it was not built"):
         quantize_tiny(tiny_model, output, passages, engine="native")
@@ -518,7 +518,7 @@ def test_all_is_every_engine_that_can_be_quantized_for(
     monkeypatch: pytest.MonkeyPatch,
     quantize_tiny: Callable,
 ):
-    monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, "ipex", ("a-package-that-nobody-has",))
+    monkeypatch.setitem(extras.DISTRIBUTIONS_OF_EXTRA, "inc", ("a-package-that-nobody-has",))
 
     result = quantize_tiny(tiny_model, output, passages, engine="all")
 
