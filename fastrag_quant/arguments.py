@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from functools import cache
+from inspect import signature
 from numbers import Integral, Real
 from os import PathLike, fspath
 from pathlib import Path
@@ -25,6 +26,8 @@ _KINDS: dict[Any, str] = {
     list: "a list of texts",
     NoneType: "None",
 }
+# Parameters of nodes and components of which there is at least one.
+_COUNTS = ("top_k", "batch_size")
 
 
 class Choice(StrEnum):
@@ -46,6 +49,14 @@ class Choice(StrEnum):
     def names(cls) -> list[str]:
         """Return the names that are understood."""
         return [value.value for value in cls]
+
+
+def arguments_for(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some named values that a function has a parameter for.
+
+    Signatures that repeat another one, because readers and Haystack look at them, hand their arguments on with it.
+    """
+    return {name: given[name] for name in signature(function).parameters if name in given}
 
 
 def check_whole_number(value: Any, name: str, least: int = 1, none: str | None = None) -> None:
@@ -124,7 +135,7 @@ def read_parameters(given: Mapping[str, Any], types: Mapping[str, Any], receiver
     :param given: parameters by name.
     :param types: the annotation of each. What is none of text, true or false, number or list of texts is not looked at.
     :param receiver: the name of the node or component, for the message.
-    :raises InputError: naming the parameter, what it takes and what was given.
+    :raises InputError: naming the parameter, what it takes and what was given; also for a count below 1.
     """
     plain = {}
     for name, value in given.items():
@@ -135,6 +146,8 @@ def read_parameters(given: Mapping[str, Any], types: Mapping[str, Any], receiver
             expected = " or ".join(words for kind, words in _KINDS.items() if kind in kinds)
             msg = f"{receiver}: {name} must be {expected}, not {value!r}."
             raise InputError(msg) from None
+        if name in _COUNTS and plain[name] is not None:
+            check_whole_number(plain[name], f"{receiver}: {name}")
     return plain
 
 

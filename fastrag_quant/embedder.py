@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.arguments import arguments_for, check_whole_number
 from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
 from fastrag_quant.engines import Engine, EngineKind
 from fastrag_quant.engines.choice import EngineChoice, check_trusted, choose_engine
@@ -103,28 +103,7 @@ class QuantizedEmbedder:
         :raises MissingExtraError: if the engine is not installed.
         :raises UnsupportedCpuError: if the engine would crash on this CPU.
         """
-        self._load(
-            EmbedderConfig(
-                model,
-                engine,
-                pooling,
-                max_seq_len,
-                query_prompt,
-                document_prompt,
-                normalize=normalize,
-                dtype=dtype,
-                truncate_dim=truncate_dim,
-                precision=precision,
-                pad_to_max=pad_to_max,
-                threads=threads,
-                pin_threads=pin_threads,
-                verify_hashes=verify_hashes,
-                allow_torchscript=allow_torchscript,
-                revision=revision,
-                token=token,
-                local_files_only=local_files_only,
-            )
-        )
+        self._load(EmbedderConfig(**arguments_for(EmbedderConfig, locals())))
 
     @classmethod
     def from_config(cls, config: EmbedderConfig, kind: EngineKind | None = None) -> QuantizedEmbedder:

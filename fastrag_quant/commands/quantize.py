@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from inspect import signature
 
 from tabulate import tabulate
 
+from fastrag_quant.arguments import arguments_for
 from fastrag_quant.commands.running import run_command
 from fastrag_quant.config import DEFAULTS
 from fastrag_quant.engines import QUANTIZED_KINDS
@@ -84,9 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _quantize(options: argparse.Namespace) -> str:
-    known = signature(quantize).parameters
-    arguments = {name: value for name, value in vars(options).items() if name in known}
-    result = quantize(options.model_name, **arguments, progress_bar=True)
+    result = quantize(options.model_name, **arguments_for(quantize, vars(options)), progress_bar=True)
     rows = [row for engine, fidelity in result.fidelity.items() for row in _result_rows(result, engine, fidelity)]
     return f"{_table(rows)}\n\nWritten to {options.output_path}"
 

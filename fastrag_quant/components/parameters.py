@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 from haystack import default_from_dict, default_to_dict
 from haystack.utils import Secret
 
-from fastrag_quant.arguments import check_whole_number, read_parameters
+from fastrag_quant.arguments import arguments_for, read_parameters
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.errors import InputTypeError
@@ -28,7 +28,7 @@ class Serializable:
     def __post_init__(self) -> None:
         """Read text where a parameter takes a truth value, a number or a list, as the nodes of Haystack 1 do.
 
-        :raises InputError: naming the component and the parameter that cannot be read.
+        :raises InputError: naming the component and the parameter that cannot be read, or a count below 1.
         :raises InputTypeError: for a token in clear text, which would be written to YAML.
         """
         if not isinstance(self.token, Secret | None):
@@ -38,9 +38,6 @@ class Serializable:
             )
             raise InputTypeError(msg)
         vars(self).update(self._read(**{field.name: getattr(self, field.name) for field in fields(self)}))  # type: ignore[arg-type]
-        for name in ("top_k", "batch_size"):
-            if hasattr(self, name):
-                check_whole_number(getattr(self, name), f"{type(self).__name__}: {name}")
 
     def _read(self, **given: Any) -> dict[str, Any]:
         return read_parameters(given, _types_of(type(self)), type(self).__name__)  # type: ignore[arg-type]
@@ -136,9 +133,8 @@ class EmbedderParameters(Serializable):
 
     def _config(self, token: str | None) -> EmbedderConfig:
         # Without prompts, which are given per call, so that components of different prefixes share a model.
-        shared = {field.name for field in fields(EmbedderConfig)} & {field.name for field in fields(self)}
-        given = {name: getattr(self, name) for name in shared}
-        return EmbedderConfig(**given | {"normalize": self.normalize_embeddings, "token": token})
+        given = {**vars(self), "normalize": self.normalize_embeddings, "token": token}
+        return EmbedderConfig(**arguments_for(EmbedderConfig, given))
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from inspect import signature
 from typing import Any
 
 from haystack import Document, component
 from haystack.utils import Secret
 
-from fastrag_quant.arguments import absolute_path, check_documents
+from fastrag_quant.arguments import absolute_path, arguments_for, check_documents
 from fastrag_quant.components.documents import texts_of
 from fastrag_quant.components.parameters import HUB_TOKEN, Serializable
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
@@ -78,10 +77,8 @@ class EmbedderQuantizer(Serializable):
         """
         check_documents(documents, Document, "EmbedderQuantizer")
         texts = texts_of(documents, self.meta_fields_to_embed, self.embedding_separator, suffix="")
-        known = signature(quantize).parameters
-        arguments = {name: value for name, value in vars(self).items() if name in known}
         result = quantize(
-            **arguments
+            **arguments_for(quantize, vars(self))
             | self._paths
             | {
                 "calibration": texts,

@@ -9,7 +9,7 @@ from typing import Any
 
 from haystack import Document, component
 
-from fastrag_quant.arguments import check_documents, check_whole_number
+from fastrag_quant.arguments import check_documents
 from fastrag_quant.components.documents import texts_of, with_score
 from fastrag_quant.components.parameters import EmbedderParameters
 from fastrag_quant.config import DEFAULTS
@@ -88,7 +88,6 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
             scale_score=self.scale_score if scale_score is None else scale_score,
             score_threshold=self.score_threshold if score_threshold is None else score_threshold,
         )
-        check_whole_number(asked["top_k"], "QuantizedBiEncoderRanker: top_k")
         ranking = Ranking(
             partial(
                 texts_of,

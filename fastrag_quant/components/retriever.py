@@ -10,7 +10,7 @@ from typing import Any
 from haystack import Document, component
 from haystack.core.serialization import component_to_dict
 
-from fastrag_quant.arguments import check_whole_number, read_parameters
+from fastrag_quant.arguments import read_parameters
 from fastrag_quant.components.parameters import EmbeddingParameters
 from fastrag_quant.errors import InputTypeError
 
@@ -100,10 +100,7 @@ class QuantizedBiEncoderRetriever(EmbeddingParameters):
         return {"documents": found["documents"]}
 
     def _arguments(self, filters: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
-        name = type(self).__name__
-        asked = read_parameters({"top_k": top_k}, {"top_k": int | None}, name)
-        check_whole_number(asked["top_k"], f"{name}: top_k", none="the retriever's")
-        return {"filters": filters, **asked}
+        return {"filters": filters, **read_parameters({"top_k": top_k}, {"top_k": int | None}, type(self).__name__)}
 
     def _embed(self, query: str) -> list[float]:
         if not isinstance(query, str):

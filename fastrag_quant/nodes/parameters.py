@@ -6,9 +6,20 @@ from typing import Any, Callable, Dict, TypeVar, cast, get_type_hints
 
 from haystack.nodes.base import BaseComponent
 
-from fastrag_quant.arguments import read_parameters
+from fastrag_quant.arguments import arguments_for, read_parameters
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.shared import SharedEmbedder
 
 Constructor = TypeVar("Constructor", bound=Callable[..., None])
+
+# What Haystack 1 calls arguments of the embedder and of quantize().
+_HAYSTACK1_NAMES = {
+    "embedding_model": "model",
+    "model_name_or_path": "model",
+    "pooling_strategy": "pooling",
+    "model_version": "revision",
+    "use_auth_token": "token",
+}
 
 
 def plain_parameters(constructor: Constructor) -> Constructor:
@@ -33,6 +44,20 @@ def plain_parameters(constructor: Constructor) -> Constructor:
     return cast("Constructor", read_and_construct)
 
 
+def handed_on(function: Callable[..., Any], parameters: Dict[str, Any]) -> Dict[str, Any]:
+    """Return those of a node's parameters that a function has too, by the function's names."""
+    return arguments_for(function, {_HAYSTACK1_NAMES.get(name, name): given for name, given in parameters.items()})
+
+
+def embedder_of(parameters: Dict[str, Any]) -> SharedEmbedder:
+    """Return the embedder that a node's parameters ask for, which is not loaded yet.
+
+    :raises InputError: for what no model could satisfy.
+    """
+    arguments = handed_on(EmbedderConfig, parameters)
+    return SharedEmbedder(EmbedderConfig(**arguments | {"pad_to_max": bool(arguments["pad_to_max"])}))
+
+
 _OF_CALLS = {"top_k": int, "batch_size": int, "scale_score": bool}
 
 
@@ -40,7 +65,7 @@ def of_a_call(node: BaseComponent, **given: Any) -> Dict[str, Any]:
     """Return the parameters of a call, with the node's own in place of None.
 
     :param given: top_k, batch_size, scale_score, or some of them.
-    :raises InputError: naming the node and the parameter that cannot be read.
+    :raises InputError: naming the node and the parameter that cannot be read, or is below 1.
     """
     asked = {name: getattr(node, name) if value is None else value for name, value in given.items()}
     return read_parameters(asked, _OF_CALLS, type(node).__name__)

@@ -9,7 +9,7 @@ from fastrag_quant.arguments import absolute_path, check_documents, check_list
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import texts_of
-from fastrag_quant.nodes.parameters import plain_parameters
+from fastrag_quant.nodes.parameters import handed_on, plain_parameters
 from fastrag_quant.quantization.quantizer import quantize
 
 
@@ -49,23 +49,11 @@ class EmbedderQuantizer(BaseComponent):
         """
         super().__init__()
         self.embed_meta_fields = embed_meta_fields
-        # Relative paths are those of now, wherever the process is when documents come.
-        self._model = EmbedderConfig(model_name_or_path).model
-        self._output_path = absolute_path(output_path)
-        self._arguments: Dict[str, Any] = {
-            "sample_size": sample_size,
-            "engine": engine,
-            "min_cosine": min_cosine,
-            "pooling": pooling,
-            "max_seq_len": max_seq_len,
-            "query_prompt": query_prompt,
-            "document_prompt": document_prompt,
-            "seed": seed,
-            "overwrite": overwrite,
-            "progress_bar": progress_bar,
-            "revision": model_version,
-            "token": use_auth_token,
-            "local_files_only": local_files_only,
+        self._arguments = {
+            **handed_on(quantize, locals()),
+            # Relative paths are those of now, wherever the process is when documents come.
+            "model": EmbedderConfig(model_name_or_path).model,
+            "output_path": absolute_path(output_path),
         }
 
     def run(self, documents: List[Document]) -> Tuple[Dict[str, Any], str]:
@@ -80,7 +68,7 @@ class EmbedderQuantizer(BaseComponent):
             raise InputError(msg)
         check_documents(documents, Document, type(self).__name__)
         texts = texts_of(documents, self.embed_meta_fields)
-        result = quantize(self._model, self._output_path, texts, **self._arguments)
+        result = quantize(calibration=texts, **self._arguments)
         fidelity = {engine: measured.as_dict() for engine, measured in result.fidelity.items()}
         return {"documents": documents, "fidelity": fidelity}, "output_1"
 

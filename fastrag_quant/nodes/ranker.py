@@ -6,12 +6,11 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from haystack.nodes.ranker.base import BaseRanker
 from haystack.schema import Document
 
-from fastrag_quant.arguments import check_documents, check_list, check_whole_number
+from fastrag_quant.arguments import check_documents, check_list
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import texts_of, with_score
-from fastrag_quant.nodes.parameters import of_a_call, plain_parameters
-from fastrag_quant.shared import SharedEmbedder
+from fastrag_quant.nodes.parameters import embedder_of, of_a_call, plain_parameters
 from fastrag_quant.vectors.ranking import Ranking
 
 
@@ -72,8 +71,6 @@ class QuantizedBiEncoderRanker(BaseRanker):
         :raises InputError: for a parameter of another type, and for one that no model could satisfy.
         """
         super().__init__()
-        check_whole_number(top_k, f"{type(self).__name__}: top_k")
-        check_whole_number(batch_size, f"{type(self).__name__}: batch_size")
         self.top_k = top_k
         self.batch_size = batch_size
         self.scale_score = scale_score
@@ -81,26 +78,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
         self.embed_meta_fields = embed_meta_fields
         self.score_threshold = score_threshold
         self.use_stored_embeddings = use_stored_embeddings
-        self._shared = SharedEmbedder(
-            EmbedderConfig(
-                model_name_or_path,
-                engine,
-                pooling,
-                max_seq_len,
-                query_prompt,
-                document_prompt,
-                normalize=normalize,
-                dtype=dtype,
-                truncate_dim=truncate_dim,
-                pad_to_max=bool(pad_to_max),
-                threads=threads,
-                pin_threads=pin_threads,
-                revision=model_version,
-                token=use_auth_token,
-                local_files_only=local_files_only,
-                allow_torchscript=allow_torchscript,
-            )
-        )
+        self._shared = embedder_of(locals())
 
     def warm_up(self) -> None:
         """Load the model and compile its shapes for single queries.
@@ -175,8 +153,6 @@ class QuantizedBiEncoderRanker(BaseRanker):
         batch_size: Optional[int],
     ) -> List[List[Document]]:
         asked = of_a_call(self, top_k=top_k, batch_size=batch_size)
-        check_whole_number(asked["top_k"], f"{type(self).__name__}: top_k")
-        check_whole_number(asked["batch_size"], f"{type(self).__name__}: batch_size")
         for documents in lists:
             check_documents(documents, Document, type(self).__name__)
         if not any(lists):

@@ -8,12 +8,11 @@ from haystack.document_stores.base import BaseDocumentStore
 from haystack.nodes.retriever.dense import DenseRetriever
 from haystack.schema import Document, FilterType
 
-from fastrag_quant.arguments import check_documents, check_list, check_whole_number
+from fastrag_quant.arguments import check_documents, check_list
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import texts_of, with_embedding, with_score
-from fastrag_quant.nodes.parameters import of_a_call, plain_parameters
-from fastrag_quant.shared import SharedEmbedder
+from fastrag_quant.nodes.parameters import embedder_of, of_a_call, plain_parameters
 from fastrag_quant.vectors.ranking import without_repetitions
 
 logger = logging.getLogger(__name__)
@@ -71,35 +70,13 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         :raises InputError: for a parameter of another type, and for one that no model could satisfy.
         """
         super().__init__()
-        check_whole_number(top_k, f"{type(self).__name__}: top_k")
-        check_whole_number(batch_size, f"{type(self).__name__}: batch_size")
         self.document_store = document_store
         self.batch_size = batch_size
         self.top_k = top_k
         self.progress_bar = progress_bar
         self.scale_score = scale_score
         self.embed_meta_fields = embed_meta_fields
-        self._shared = SharedEmbedder(
-            EmbedderConfig(
-                embedding_model,
-                engine,
-                pooling_strategy,
-                max_seq_len,
-                query_prompt,
-                document_prompt,
-                normalize=normalize,
-                dtype=dtype,
-                truncate_dim=truncate_dim,
-                precision=precision,
-                pad_to_max=bool(pad_to_max),
-                threads=threads,
-                pin_threads=pin_threads,
-                revision=model_version,
-                token=use_auth_token,
-                local_files_only=local_files_only,
-                allow_torchscript=allow_torchscript,
-            )
-        )
+        self._shared = embedder_of(locals())
         self._warned_of_dot_product = False
 
     def warm_up(self) -> None:
@@ -222,7 +199,6 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         scale_score: Optional[bool],
     ) -> Dict[str, Any]:
         asked = of_a_call(self, top_k=top_k, scale_score=scale_score)
-        check_whole_number(asked["top_k"], f"{type(self).__name__}: top_k")
         index = store.index if index is None else index
         return {"filters": filters, "index": index, "headers": headers, **asked}
 

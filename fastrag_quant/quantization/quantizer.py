@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastrag_quant.arguments import absolute_path, check_whole_number
+from fastrag_quant.arguments import absolute_path, arguments_for, check_flag, check_whole_number
 from fastrag_quant.config import ALLOW_VARIABLE, DEFAULTS, EmbedderConfig, environment_refuses_torchscript
 from fastrag_quant.engines import QUANTIZED_KINDS, EngineKind
 from fastrag_quant.engines.choice import int8_engines
@@ -106,18 +106,8 @@ def quantize(
     """
     kinds = _kinds(engine)
     _check_arguments(sample_size, min_cosine, overwrite)
+    fp32 = EmbedderConfig(**arguments_for(EmbedderConfig, {**locals(), "engine": "torch"}))
     output = absolute_path(output_path)
-    fp32 = EmbedderConfig(
-        model,
-        "torch",
-        pooling,
-        max_seq_len,
-        query_prompt,
-        document_prompt,
-        revision=revision,
-        token=token,
-        local_files_only=local_files_only,
-    )
     source = fp32.source
     with whole_or_not_at_all(output, overwrite) as directory:
         metadata = source.fetch()
@@ -178,9 +168,7 @@ def _check_arguments(sample_size: int, min_cosine: float, overwrite: bool) -> No
     if not isinstance(min_cosine, int | float) or not 0 <= min_cosine <= 1:
         msg = f"min_cosine must be between 0 and 1, not {min_cosine!r}."
         raise InputError(msg)
-    if not isinstance(overwrite, bool):
-        msg = f"overwrite must be true or false, not {overwrite!r} (Haystack 1 makes text of environment variables)."
-        raise InputError(msg)
+    check_flag(overwrite, "overwrite")
 
 
 def _check_source(source: ModelSource, metadata: Path, kinds: list[EngineKind]) -> None:

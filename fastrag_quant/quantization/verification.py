@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fastrag_quant.arguments import check_whole_number
+from fastrag_quant.arguments import arguments_for, check_whole_number
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.engines.choice import fp32_of, int8_engines, why_not_trusted
 from fastrag_quant.errors import FidelityError, InputError, ModelError
 from fastrag_quant.model.manifest import Manifest
-from fastrag_quant.model.settings import EmbedderSettings
+from fastrag_quant.model.settings import SettingsOverrides
 from fastrag_quant.quantization.calibration import CalibrationTexts, read_texts, sample
 from fastrag_quant.quantization.engine_speed import measure_engine_speed
 from fastrag_quant.quantization.fidelity import Fidelity, measure_fidelity
@@ -52,13 +52,7 @@ def verify(
     :raises ModelError: if the model is no int8 model, and as :class:`fastrag_quant.QuantizedEmbedder`.
     """
     check_whole_number(sample_size, "sample_size")
-    int8 = EmbedderConfig(
-        model,
-        pooling=pooling,
-        allow_torchscript=allow_torchscript,
-        token=token,
-        local_files_only=local_files_only,
-    )
+    int8 = EmbedderConfig(**arguments_for(EmbedderConfig, locals()))
     directory = int8.source.fetch()
     built = int8_engines(directory, Manifest.read(directory))
     if not built:
@@ -78,7 +72,9 @@ def verify(
             with QuantizedEmbedder.from_config(replace(int8, engine=name)) as embedder:
                 embedded[name] = _Vectors.of_int8(embedder, chosen)
                 settings = embedder.settings
-        with QuantizedEmbedder.from_config(_same_in_fp32(origin, settings, int8)) as embedder:
+        # Texts are treated as the int8 model treats them.
+        in_fp32 = replace(int8, model=origin, engine="torch", **arguments_for(SettingsOverrides, vars(settings)))
+        with QuantizedEmbedder.from_config(in_fp32) as embedder:
             if embedder.settings.dimension != settings.dimension:
                 msg = (
                     f"{origin} has {embedder.settings.dimension} dimensions and {int8.source.name} "
@@ -141,21 +137,6 @@ class _Vectors:
 
     def fidelity_of(self, int8: _Vectors) -> Fidelity:
         return measure_fidelity(self.documents, int8.documents, (self.queries, int8.queries), int8.alone)
-
-
-def _same_in_fp32(origin: str, settings: EmbedderSettings, int8: EmbedderConfig) -> EmbedderConfig:
-    """Return the configuration of an fp32 model that treats texts as an int8 one does."""
-    return EmbedderConfig(
-        origin,
-        "torch",
-        settings.pooling,
-        settings.max_seq_len,
-        settings.query_prompt,
-        settings.document_prompt,
-        normalize=settings.normalize,
-        token=int8.token,
-        local_files_only=int8.local_files_only,
-    )
 
 
 def _check_fidelity(fidelity: Fidelity, min_cosine: float, name: str) -> None:
