@@ -43,7 +43,7 @@ def test_either_may_be_gzipped(tmp_path: Path, name: str, content: str):
 
 
 def test_a_text_is_a_line_without_its_end_and_blank_lines_are_none(tmp_path: Path):
-    (tmp_path / "texts.txt").write_bytes("naïve\r\n\r\n \nlast".encode())
+    (tmp_path / "texts.txt").write_bytes("\ufeffnaïve\r\n\r\n \nlast".encode())
 
     assert read_text_file(tmp_path / "texts.txt") == ["naïve", "last"]
 
@@ -58,9 +58,9 @@ def test_an_empty_file_holds_no_texts(tmp_path: Path):
     ("line", "message"),
     [
         ("{broken", "line 3 is not JSON"),
-        ('{"title": "no text"}', "line 3 is not an object with a string 'text'"),
-        ('{"text": 7}', "line 3 is not an object with a string 'text'"),
-        ('["text"]', "line 3 is not an object with a string 'text'"),
+        ('{"title": "no text"}', r"line 3 has no 'text'; it has title"),
+        ('{"text": 7}', "line 3: 'text' is 7, not a string"),
+        ('["text"]', "line 3 is a list, not an object"),
     ],
 )
 def test_a_bad_line_of_jsonl_is_named_by_its_number(tmp_path: Path, line: str, message: str):

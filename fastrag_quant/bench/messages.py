@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 
 
@@ -10,19 +11,19 @@ def log_each_message_once() -> ExitStack:
     """Let each kind of message pass once, whatever its figures, until what is returned is closed."""
     undo = ExitStack()
     for handler in logging.getLogger().handlers or filter(None, [logging.lastResort]):
-        once = _EachMessageOnce()
+        once = _each_once()
         handler.addFilter(once)
         undo.callback(handler.removeFilter, once)
     return undo
 
 
-class _EachMessageOnce(logging.Filter):
-    def __init__(self) -> None:
-        super().__init__()
-        self._passed: set[str] = set()
+def _each_once() -> Callable[[logging.LogRecord], bool]:
+    """Return a filter that lets a message's template pass the first time."""
+    passed: set[str] = set()
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a message's template is new."""
-        is_new = str(record.msg) not in self._passed
-        self._passed.add(str(record.msg))
-        return is_new
+    def is_new(record: logging.LogRecord) -> bool:
+        before = len(passed)
+        passed.add(str(record.msg))
+        return len(passed) > before
+
+    return is_new

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +28,12 @@ TASK_LISTS = {
 _TREC_EVAL = {"ndcg_at_": "ndcg_cut_", "map_at_": "map_cut_", "recall_at_": "recall_", "precision_at_": "P_"}
 
 
+@dataclass(frozen=True)
 class MtebEncoder:
     """MTEB's encoder protocol on two embedders: one for queries, one for documents and all other texts."""
 
-    def __init__(self, queries: TextEmbedder, documents: TextEmbedder) -> None:
-        """Note the embedders."""
-        self._queries = queries
-        self._documents = documents
+    queries: TextEmbedder
+    documents: TextEmbedder
 
     def encode(
         self,
@@ -49,8 +50,8 @@ class MtebEncoder:
 
         texts = [text for batch in inputs for text in batch["text"]]
         if prompt_type == PromptType.query:
-            return self._queries.embed_queries(texts)
-        return self._documents.embed_documents(texts)
+            return self.queries.embed_queries(texts)
+        return self.documents.embed_documents(texts)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Return the cosine of every pair, shape (first, second)."""
@@ -72,22 +73,21 @@ class MtebEncoder:
         return ModelMeta.create_empty(overwrites={"name": "fastrag-quant/model", "revision": "local"})
 
 
+@dataclass(frozen=True)
 class MtebTask:
     """A task of MTEB that runs on a :class:`MtebEncoder`."""
 
-    def __init__(self, task: AbsTask) -> None:
-        """Wrap a task."""
-        self._task = task
+    task: AbsTask
 
     @property
     def name(self) -> str:
         """MTEB's name of the task."""
-        return str(self._task.metadata.name)
+        return str(self.task.metadata.name)
 
     @property
     def fingerprint(self) -> str:
         """The data set's revision and the version of mteb, which decides how it is scored."""
-        dataset = self._task.metadata.dataset
+        dataset = self.task.metadata.dataset
         return f"{self.name} {dataset.get('path')} {dataset.get('revision')} mteb {version('mteb')}"
 
     @property
@@ -95,7 +95,7 @@ class MtebTask:
         """Whether it is a retrieval or reranking task."""
         from mteb.abstasks import AbsTaskRetrieval
 
-        return isinstance(self._task, AbsTaskRetrieval)
+        return isinstance(self.task, AbsTaskRetrieval)
 
     def score(self, queries: TextEmbedder, documents: TextEmbedder) -> list[Scores]:
         """Run the task and return its main score.
@@ -105,17 +105,17 @@ class MtebTask:
         import mteb
 
         self._load()
-        with quiet_logs(), _QueryScores(self._task) as by_query:
+        with quiet_logs(), _scores_of_queries(self.task) as by_query:
             results = mteb.evaluate(
-                MtebEncoder(queries, documents), self._task, cache=None, co2_tracker=False, show_progress_bar=False
+                MtebEncoder(queries, documents), self.task, cache=None, co2_tracker=False, show_progress_bar=False
             )
-        measure = str(self._task.metadata.main_score)
-        return [scores_of(measure, float(results.task_results[0].get_score()), by_query.scores(measure))]
+        measure = str(self.task.metadata.main_score)
+        return [scores_of(measure, float(results.task_results[0].get_score()), _of_queries(by_query, measure))]
 
     def _load(self) -> None:
         try:
             with quiet_logs():
-                self._task.load_data()
+                self.task.load_data()
         except Exception as error:  # datasets, the hub and the network raise many kinds
             msg = (
                 f"The data of the MTEB task {self.name} cannot be loaded ({_first_cause(error)}). Check the network, "
@@ -132,33 +132,32 @@ def _first_cause(error: BaseException) -> str:
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
-class _QueryScores:
-    """Listens to a retrieval task while it is scored, because its results keep only means over queries."""
+@contextmanager
+def _scores_of_queries(task: AbsTask) -> Iterator[list[Mapping[str, float]]]:
+    """Listen to a retrieval task while it is scored, because its results keep only means over queries."""
+    by_query: list[Mapping[str, float]] = []
+    original = getattr(task, "task_specific_scores", None)
+    if original is None:
+        yield by_query
+        return
 
-    def __init__(self, task: AbsTask) -> None:
-        self._task = task
-        self._by_query: list[Mapping[str, float]] = []
+    def listening(scores: Mapping[str, Mapping[str, float]], *arguments: Any, **keywords: Any) -> Any:
+        by_query.extend(scores[query] for query in sorted(scores))
+        return original(scores, *arguments, **keywords)
 
-    def __enter__(self) -> _QueryScores:
-        original = getattr(self._task, "task_specific_scores", None)
-        if original is not None:
+    task.task_specific_scores = listening
+    try:
+        yield by_query
+    finally:
+        del task.task_specific_scores
 
-            def listening(scores: Mapping[str, Mapping[str, float]], *arguments: Any, **keywords: Any) -> Any:
-                self._by_query += [scores[query] for query in sorted(scores)]
-                return original(scores, *arguments, **keywords)
 
-            self._task.task_specific_scores = listening
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._task.__dict__.pop("task_specific_scores", None)
-
-    def scores(self, measure: str) -> list[float] | None:
-        """Return a measure's score of every query, None where MTEB keeps none."""
-        names = [trec + measure.removeprefix(name) for name, trec in _TREC_EVAL.items() if measure.startswith(name)]
-        if not names or not self._by_query or names[0] not in self._by_query[0]:
-            return None
-        return [float(scores[names[0]]) for scores in self._by_query]
+def _of_queries(by_query: Sequence[Mapping[str, float]], measure: str) -> list[float] | None:
+    """Return a measure's score of every query, None where MTEB keeps none."""
+    names = [trec + measure.removeprefix(name) for name, trec in _TREC_EVAL.items() if measure.startswith(name)]
+    if not names or not by_query or names[0] not in by_query[0]:
+        return None
+    return [float(scores[names[0]]) for scores in by_query]
 
 
 def mteb_tasks(names: Sequence[str]) -> list[MtebTask]:

@@ -158,7 +158,7 @@ def _load(path: Path, model: str | None) -> tuple[Haystack1Pipeline | Haystack2P
     except (OSError, ValueError, yaml.YAMLError) as error:
         msg = f"{path} is not YAML that can be read: {error}"
         raise InputError(msg) from error
-    content, changed = _with_model(content, model)
+    changed = _set_model(content, model)
     if not changed:
         there = ", ".join(name for name, _ in _parts(content)) or "no components"
         msg = f"{path} has no part of this package that could run {model}; it has {there}. Leave --model-name out."
@@ -169,13 +169,9 @@ def _load(path: Path, model: str | None) -> tuple[Haystack1Pipeline | Haystack2P
         return _runnable(load_pipeline(copy)), changed
 
 
-def _with_model(content: Any, model: str) -> tuple[Any, list[str]]:
-    """Give a model to every part of this package that runs one, whether the file names one there or leaves it out.
-
-    :param content: of a pipeline's YAML, changed in place.
-    :return: the content, and the names of the components that are or hold such parts.
-    """
-    return content, [name for name, part in _parts(content) if _give_model(part, model)]
+def _set_model(content: Any, model: str) -> list[str]:
+    """Give a model to every part that runs one in what a YAML file holds, and return the components with such parts."""
+    return [name for name, part in _parts(content) if _give_model(part, model)]
 
 
 def _parts(content: Any) -> list[tuple[str, Any]]:
@@ -187,7 +183,7 @@ def _parts(content: Any) -> list[tuple[str, Any]]:
 
 
 def _give_model(part: Any, model: str) -> bool:
-    """Set the model of a part, or of parts inside it, and return whether there was one."""
+    """Set the model of a part, or of parts inside it, named there or left out, and return whether there was one."""
     if isinstance(part, list):
         given = [_give_model(inner, model) for inner in part]  # to each, so no generator
         return any(given)

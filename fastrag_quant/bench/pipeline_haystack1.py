@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastrag_quant.errors import InputError
@@ -11,22 +12,21 @@ if TYPE_CHECKING:
     from haystack import Pipeline
 
 
+@dataclass
 class Haystack1Pipeline:
     """A query pipeline of farm-haystack."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        """Wrap a pipeline."""
-        self._pipeline = pipeline
+    pipeline: Pipeline
 
     @property
     def nodes(self) -> Mapping[str, Any]:
         """Every node but the root, which does nothing."""
-        graph = self._pipeline.graph.nodes
+        graph = self.pipeline.graph.nodes
         return {name: graph[name]["component"] for name in graph if graph[name].get("inputs") != []}
 
     def run(self, query: str) -> Any:
         """Answer a query."""
-        return self._pipeline.run(query=query)
+        return self.pipeline.run(query=query)
 
     def write(self, texts: Sequence[str]) -> None:
         """Put texts into the document store, with vectors where a retriever makes them.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fastrag_quant.bench.local_task import LocalTask
 from fastrag_quant.errors import InputError
-from fastrag_quant.text_files import open_text
+from fastrag_quant.text_files import open_text, read_objects, shown, string_of, value_of
 
 _SPLIT = "test.tsv"
 _HEADER = ("query-id", "corpus-id", "score")
@@ -41,7 +41,7 @@ def _read_beir(folder: Path) -> LocalTask:
         msg = f"no query has a relevant document in qrels/{_SPLIT}"
         raise ValueError(msg)
     queries = {
-        name: _string(row, "text", place)
+        name: string_of(row, "text", place)
         for row, place in _rows(folder / "queries.jsonl")
         if (name := _identity(row, place)) in relevance or name not in judged
     }
@@ -64,11 +64,11 @@ def _read_qrels(folder: Path) -> dict[str, dict[str, float]]:
     relevance: dict[str, dict[str, float]] = {}
     positions: tuple[int, int, int] | None = None
     first = 0, 0
-    with _open(path) as file:
+    with open_text(_plain_or_gzipped(path)) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            cells = line.removeprefix("\ufeff").strip().split("\t") if "\t" in line else line.split()
+            cells = line.strip().split("\t") if "\t" in line else line.split()
             place = f"qrels/{_SPLIT} line {number}"
             if positions is None:
                 first = number, len(cells)
@@ -122,17 +122,17 @@ def _check_known(kind: str, file: str, names: Iterable[str], judged: Iterable[st
 
 
 def _identity(row: Mapping[str, Any], place: str) -> str:
-    value = _value(row, "_id", place)
+    value = value_of(row, "_id", place)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        msg = f"{place}: '_id' is {_shown(value)}, not a string or a whole number"
+        msg = f"{place}: '_id' is {shown(value)}, not a string or a whole number"
         raise ValueError(msg)
     return str(value)
 
 
 def _with_title(row: Mapping[str, Any], place: str) -> str:
     # As BEIR and MTEB join them; either may be null, and the title may be missing.
-    _value(row, "text", place)
-    title, text = ("" if row.get(name) is None else _string(row, name, place) for name in ("title", "text"))
+    value_of(row, "text", place)
+    title, text = ("" if row.get(name) is None else string_of(row, name, place) for name in ("title", "text"))
     return f"{title} {text}".strip()
 
 
@@ -142,7 +142,7 @@ def _read_reranking(path: Path) -> LocalTask:
     relevance: dict[str, dict[str, float]] = {}
     candidates: dict[str, list[str]] = {}
     for number, (row, place) in enumerate(_rows(path)):
-        query, positive, negative = _string(row, "query", place), *(_texts(row, name, place) for name in _SIDES)
+        query, positive, negative = string_of(row, "query", place), *(_texts(row, name, place) for name in _SIDES)
         if not positive or not negative:  # nothing to rank, as in MTEB
             continue
         name = f"q{number}"
@@ -153,68 +153,30 @@ def _read_reranking(path: Path) -> LocalTask:
     if not queries:
         msg = "no query has a positive and a negative"
         raise ValueError(msg)
-    return LocalTask(
-        _plain_name(path), queries, {name: text for text, name in documents.items()}, relevance, candidates
-    )
+    texts = {name: text for text, name in documents.items()}
+    return LocalTask(path.name.removesuffix(".gz").removesuffix(".jsonl"), queries, texts, relevance, candidates)
 
 
 _SIDES = ("positive", "negative")
 
 
 def _texts(row: Mapping[str, Any], name: str, place: str) -> list[str]:
-    value = _value(row, name, place)
+    value = value_of(row, name, place)
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        msg = f"{place}: {name!r} is {_shown(value)}, not strings"
+        msg = f"{place}: {name!r} is {shown(value)}, not strings"
         raise ValueError(msg)
     return texts
 
 
-def _string(row: Mapping[str, Any], name: str, place: str) -> str:
-    value = _value(row, name, place)
-    if not isinstance(value, str):
-        msg = f"{place}: {name!r} is {_shown(value)}, not a string"
-        raise ValueError(msg)
-    return value
-
-
-def _value(row: Mapping[str, Any], name: str, place: str) -> Any:
-    if name not in row:
-        msg = f"{place} has no {name!r}; it has {', '.join(row) or 'nothing'}"
-        raise ValueError(msg)
-    return row[name]
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"
-
-
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the objects of a jsonl file, each with its place for messages."""
-    number = 0
-    with _open(path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            place = f"{path.name} line {number}"
-            try:
-                row = json.loads(line.removeprefix("\ufeff"))
-            except ValueError as error:
-                msg = f"{place} is not JSON ({error})"
-                raise ValueError(msg) from error
-            if not isinstance(row, dict):
-                msg = f"{place} is a {type(row).__name__}, not an object"
-                raise ValueError(msg)
-            yield row, place
-    if not number:
+    """Return the objects of a jsonl file that holds some, each with its place for messages."""
+    rows = read_objects(_plain_or_gzipped(path))
+    if (first := next(rows, None)) is None:
         msg = f"{path.name} is empty"
         raise ValueError(msg)
+    return chain([first], rows)
 
 
-def _open(path: Path) -> IO[str]:
-    return open_text(path if path.is_file() or path.suffix == ".gz" else path.with_name(f"{path.name}.gz"))
-
-
-def _plain_name(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".jsonl")
+def _plain_or_gzipped(path: Path) -> Path:
+    return path if path.is_file() or path.suffix == ".gz" else path.with_name(f"{path.name}.gz")

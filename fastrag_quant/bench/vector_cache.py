@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -42,24 +43,21 @@ def remove_vectors(folder: Path) -> None:
         folder.rmdir()
 
 
+@dataclass
 class CachedEmbedder:
-    """An embedder that is loaded when a vector is missing on disk."""
+    """An embedder that is loaded when a vector is missing on disk.
 
-    def __init__(
-        self, name: str, digest: str, load: Callable[[], QuantizedEmbedder], folder: Path, progress_bar: bool = False
-    ) -> None:
-        """Note where vectors lie.
+    :param name: for the progress bar.
+    :param digest: changes when the embedder's vectors do.
+    :param load: gives the embedder.
+    :param folder: made when the first vectors are written.
+    """
 
-        :param name: for the progress bar.
-        :param digest: changes when the embedder's vectors do.
-        :param load: gives the embedder.
-        :param folder: made when the first vectors are written.
-        """
-        self._name = name
-        self._digest = digest
-        self._load = load
-        self._folder = folder
-        self._progress_bar = progress_bar
+    name: str
+    digest: str
+    load: Callable[[], QuantizedEmbedder]
+    folder: Path
+    progress_bar: bool = False
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of queries, float32 of shape (texts, dimension)."""
@@ -71,13 +69,12 @@ class CachedEmbedder:
 
     @cached_property
     def _embedder(self) -> QuantizedEmbedder:
-        return self._load()
+        return self.load()
 
     def _embed(self, side: str, texts: Sequence[str]) -> np.ndarray:
         vectors = []
-        with tqdm(
-            total=len(texts), desc=f"{self._name} {side}", unit=" texts", disable=not self._progress_bar
-        ) as progress:
+        description = f"{self.name} {side}"
+        with tqdm(total=len(texts), desc=description, unit=" texts", disable=not self.progress_bar) as progress:
             for start in range(0, len(texts), _SHARD):
                 shard = list(texts[start : start + _SHARD])
                 vectors.append(self._shard(side, shard))
@@ -85,15 +82,15 @@ class CachedEmbedder:
         return np.concatenate(vectors)
 
     def _shard(self, side: str, texts: list[str]) -> np.ndarray:
-        content = json.dumps([self._digest, side, texts])
-        path = self._folder / f"{hashlib.sha256(content.encode()).hexdigest()}{_SUFFIX}"
+        content = json.dumps([self.digest, side, texts])
+        path = self.folder / f"{hashlib.sha256(content.encode()).hexdigest()}{_SUFFIX}"
         if path.is_file():
             stored: np.ndarray = np.load(path)
             return stored
         embed = self._embedder.embed_queries if side == "queries" else self._embedder.embed_documents
         vectors = embed(texts)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._folder, suffix=_UNFINISHED, delete=False) as file:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=_UNFINISHED, delete=False) as file:
             np.save(file, vectors)
         Path(file.name).replace(path)
         return vectors

@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from fastrag_quant.arguments import arguments_for
 from fastrag_quant.bench.messages import log_each_message_once
 from fastrag_quant.commands import doctor, pipeline, quality, report, speed
-from fastrag_quant.commands.placement import add_placement_options, placement_of, relaunch
+from fastrag_quant.commands.placement import Placement, add_placement_options, relaunch
 from fastrag_quant.commands.running import run_command
 
 DESCRIPTION = """\
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _COMMANDS[options.command]
 
     def run_in_its_place(options: argparse.Namespace) -> str:
-        relaunch(placement_of(options), "fastrag_quant.commands.bench", given)
+        relaunch(Placement(**arguments_for(Placement, vars(options))), "fastrag_quant.commands.bench", given)
         with log_each_message_once():
             result: str = command.run(options)
             return result
@@ -53,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, command in _COMMANDS.items():
         texts = {"help": command.HELP, "description": command.DESCRIPTION, "epilog": command.EXAMPLE}
-        command.add_options(subparsers.add_parser(name, formatter_class=as_written, **texts))
+        subparser = subparsers.add_parser(name, formatter_class=as_written, **texts)
+        command.add_options(subparser)
+        add_placement_options(subparser)
     return parser
 
 

@@ -7,7 +7,6 @@ import argparse
 from tabulate import tabulate
 
 from fastrag_quant.bench.doctor import describe_environment, describe_machine, describe_model
-from fastrag_quant.commands.placement import add_placement_options
 
 HELP = "what this machine has"
 
@@ -24,7 +23,6 @@ examples:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to its parser."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="model directory or hub name")
-    add_placement_options(parser)
 
 
 def run(options: argparse.Namespace) -> str:

@@ -10,7 +10,6 @@ from fastrag_quant.bench.json_files import check_writable
 from fastrag_quant.bench.pipeline import PipelineSettings, default_pipeline, measure_pipeline
 from fastrag_quant.bench.results import write_results
 from fastrag_quant.bench.tables import pipeline_table
-from fastrag_quant.commands.placement import add_placement_options
 from fastrag_quant.text_files import read_text_file
 
 HELP = "latency of a Haystack pipeline"
@@ -54,7 +53,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--concurrency", type=int, default=defaults.concurrency, help="callers side by side; default: %(default)s"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file too")
-    add_placement_options(parser)
 
 
 def run(options: argparse.Namespace) -> str:

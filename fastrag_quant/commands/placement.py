@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Mapping, Sequence
 from ctypes.util import find_library
 from dataclasses import dataclass
@@ -72,12 +72,6 @@ def add_placement_options(parser: ArgumentParser) -> None:
         "--memory-node", type=int, default=SUPPRESS, help="NUMA node to take memory from, such as 0 (numactl -m)"
     )
     group.add_argument("--allocator", choices=list(ALLOCATORS), default=SUPPRESS, help="preload this allocator")
-
-
-def placement_of(options: Namespace) -> Placement:
-    """Return what a command line asked for."""
-    given = vars(options)
-    return Placement(given.get("cores"), given.get("memory_node"), given.get("allocator"))
 
 
 def relaunch(placement: Placement, module: str, arguments: Sequence[str]) -> None:

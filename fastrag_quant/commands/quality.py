@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from fastrag_quant.bench.results import write_results
 from fastrag_quant.bench.tables import quality_table
 from fastrag_quant.bench.task_files import read_task
 from fastrag_quant.bench.vector_cache import FOLDER_NAME, CachedEmbedder, check_folder, remove_vectors
-from fastrag_quant.commands.placement import add_placement_options
 from fastrag_quant.commands.tracking import add_tracking_options, tracker_of
 from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.engines import AUTO, INT8_KINDS
@@ -75,7 +75,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to this file too, for the report")
     add_tracking_options(parser)
-    add_placement_options(parser)
 
 
 def run(options: argparse.Namespace) -> str:
@@ -102,8 +101,13 @@ def run(options: argparse.Namespace) -> str:
     if len(tasks) > 1:
         compared.append(average(scores))
     remove_vectors(vectors)
-    names = [ModelSource(model).public_name for model in (options.model_name, baseline)]
-    results = [QualityResult(**vars(quality), **_comparison(names, engine)) for quality in compared]
+    compared_with: dict[str, Any] = {
+        "model": ModelSource(options.model_name).public_name,
+        "baseline": ModelSource(baseline).public_name,
+        "engine": engine,
+        "environment": Environment.current(),
+    }
+    results = [QualityResult(**vars(quality), **compared_with) for quality in compared]
     if options.json:
         write_results(options.json, results)
     if tracker:
@@ -142,26 +146,19 @@ def _check_files(tasks: list[str], folder: Path) -> None:
         files.add(path)
 
 
-def _comparison(names: list[str], engine: str | None) -> dict[str, Any]:
-    model, baseline = names
-    return {"model": model, "baseline": baseline, "engine": engine, "environment": Environment.current()}
-
-
 def _models(options: argparse.Namespace, baseline: str, engine: str | None, vectors: Path) -> QualityModels:
     pooling = "cls" if options.use_cls else None
 
-    def cached(name: str, model: str, engine: str) -> tuple[CachedEmbedder, str]:
+    def cached(name: str, model: str, engine: str) -> CachedEmbedder:
         # Versions too, since kernels of another version round otherwise.
         described = json.dumps([digest_of_files(model), engine, pooling, installed_versions()])
         digest = hashlib.sha256(described.encode()).hexdigest()
 
-        def load() -> QuantizedEmbedder:
-            return QuantizedEmbedder(model, engine, pooling)
+        load = partial(QuantizedEmbedder, model, engine, pooling)
+        return CachedEmbedder(name, digest, load, vectors, progress_bar=sys.stderr.isatty())
 
-        return CachedEmbedder(name, digest, load, vectors, progress_bar=sys.stderr.isatty()), digest
-
-    fp32, fp32_digest = cached("fp32", baseline, "torch")
+    fp32 = cached("fp32", baseline, "torch")
     if engine is None:
-        return QualityModels(fp32_digest, fp32, None)
-    int8, int8_digest = cached("int8", options.model_name, engine)
-    return QualityModels(f"{fp32_digest} {int8_digest}", fp32, int8)
+        return QualityModels(fp32.digest, fp32, None)
+    int8 = cached("int8", options.model_name, engine)
+    return QualityModels(f"{fp32.digest} {int8.digest}", fp32, int8)

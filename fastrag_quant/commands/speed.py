@@ -16,7 +16,6 @@ from fastrag_quant.bench.results import write_results
 from fastrag_quant.bench.speed import SpeedResult, SpeedSettings
 from fastrag_quant.bench.sweep import FailedRun, plan_runs, run_all
 from fastrag_quant.bench.tables import latency_cells, speed_table
-from fastrag_quant.commands.placement import add_placement_options
 from fastrag_quant.commands.tracking import add_tracking_options, tracker_of
 from fastrag_quant.errors import FastragQuantError
 from fastrag_quant.text_files import read_text_file
@@ -74,7 +73,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file too")
     add_tracking_options(parser)
-    add_placement_options(parser)
 
 
 def run(options: argparse.Namespace) -> str:

@@ -44,7 +44,7 @@ class EngineRecord:
     :param versions: distribution → version of what made the weights.
     :param isa: the CPU flags of the machine that made them.
     :param fidelity: the measures of :class:`fastrag_quant.quantization.fidelity.Fidelity`.
-    :param speed: the measures of :class:`fastrag_quant.quantization.engine_speed.EngineSpeed` on that machine.
+    :param speed: the measures of :mod:`fastrag_quant.quantization.engine_speed` on that machine.
     """
 
     files: dict[str, FileRecord]

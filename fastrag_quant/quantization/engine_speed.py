@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from time import perf_counter
 
 import numpy as np
@@ -15,26 +14,12 @@ _QUERY_WORDS = 12
 _QUERIES = 30
 
 
-@dataclass(frozen=True)
-class EngineSpeed:
-    """Measures on the calibration texts, after warming up.
-
-    :param documents_per_second: of the best of three rounds over all texts.
-    :param query_p50_ms: median latency of one text of twelve words.
-    """
-
-    documents_per_second: float
-    query_p50_ms: float
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the measures for a manifest, rounded to two decimals."""
-        return {name: round(value, 2) for name, value in asdict(self).items()}
-
-
-def measure_engine_speed(embedder: QuantizedEmbedder, texts: list[str]) -> EngineSpeed:
-    """Time an embedder on texts, end to end.
+def measure_engine_speed(embedder: QuantizedEmbedder, texts: list[str]) -> dict[str, float]:
+    """Time an embedder on texts, end to end, after warming up.
 
     :param texts: at least one; their first words are the queries.
+    :return: for a manifest ``documents_per_second``, of the best of three rounds over all texts, and ``query_p50_ms``,
+        the median latency of one text of twelve words; rounded to two decimals.
     """
     queries = [" ".join(text.split()[:_QUERY_WORDS]) for text in texts[:_QUERIES]]
     embedder.embed_documents(texts)
@@ -42,7 +27,8 @@ def measure_engine_speed(embedder: QuantizedEmbedder, texts: list[str]) -> Engin
         embedder.embed_queries([query])
     seconds = min(_seconds(embedder.embed_documents, texts) for _ in range(_ROUNDS))
     latencies = [_seconds(embedder.embed_queries, [query]) for _ in range(_ROUNDS) for query in queries]
-    return EngineSpeed(len(texts) / seconds, float(np.median(latencies)) * 1000)
+    p50_ms = float(np.median(latencies)) * 1000
+    return {"documents_per_second": round(len(texts) / seconds, 2), "query_p50_ms": round(p50_ms, 2)}
 
 
 def _seconds(embed: Callable[[list[str]], np.ndarray], texts: list[str]) -> float:

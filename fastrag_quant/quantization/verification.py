@@ -110,7 +110,7 @@ def verify_all(
                 _check_fidelity(fidelity, min_cosine, f"{fp32.source.name} on {name}")
                 speed = measure_engine_speed(int8, texts.texts)
             fidelities[name] = fidelity
-            engines[name] = replace(record, fidelity=fidelity.as_dict(), speed=speed.as_dict())
+            engines[name] = replace(record, fidelity=fidelity.as_dict(), speed=speed)
     both = np.concatenate([expected.documents, calibrated])
     ranges = np.stack([both.min(axis=0), both.max(axis=0)]).astype(float).round(6).tolist()
     return replace(manifest, engines=engines, ranges=ranges), fidelities

@@ -99,10 +99,10 @@ def test_many_callers_get_the_answers_of_one(
 def test_the_model_replaces_that_of_this_packages_parts_alone():
     content = yaml.safe_load(default_pipeline().read_text())
 
-    changed, names = pipeline._with_model(content, "mine")
+    names = pipeline._set_model(content, "mine")
 
-    assert json.dumps(changed).count('"mine"') == 2
-    assert "models/embedder-int8" not in json.dumps(changed)
+    assert json.dumps(content).count('"mine"') == 2
+    assert "models/embedder-int8" not in json.dumps(content)
     assert names == [RETRIEVER, RANKER]
 
 
@@ -123,10 +123,12 @@ MODEL = "model_name_or_path" if HAYSTACK1 else "model"
 
 @pytest.mark.parametrize("parameters", [{}, {"top_k": 3}, {"progress_bar": False, "top_k": 3}], ids=str)
 def test_the_model_is_set_where_the_file_leaves_it_out(parameters: dict[str, Any]):
-    changed, names = pipeline._with_model(ranker_alone(**parameters), "mine")
+    content = ranker_alone(**parameters)
+
+    names = pipeline._set_model(content, "mine")
 
     assert names == [RANKER]
-    parts = changed["components"]
+    parts = content["components"]
     (part,) = parts if HAYSTACK1 else parts.values()
     assert part["params" if HAYSTACK1 else "init_parameters"] == {**parameters, MODEL: "mine"}
 
@@ -140,7 +142,7 @@ def test_the_model_is_set_where_there_are_no_parameters_at_all(missing: str | No
     if missing is None:
         part[name] = None
 
-    pipeline._with_model(content, "mine")
+    pipeline._set_model(content, "mine")
 
     assert part[name] == {MODEL: "mine"}
 
@@ -149,7 +151,7 @@ def test_a_part_inside_another_is_found():
     inside = {"type": "fastrag_quant.components.ranker.QuantizedBiEncoderRanker", "init_parameters": {"top_k": 1}}
     wrapped = {"type": "somebodys.Wrapper", "init_parameters": {"ranker": inside, "others": [1, {"a": "b"}]}}
 
-    _, names = pipeline._with_model({"components": {"outer": wrapped}}, "mine")
+    names = pipeline._set_model({"components": {"outer": wrapped}}, "mine")
 
     assert inside["init_parameters"]["model"] == "mine"
     assert names == ["outer"]
