@@ -24,7 +24,6 @@ from fastrag_quant.model.prompts import wanted_prompts
 from fastrag_quant.model.settings import (
     EmbedderSettings,
     SettingsOverrides,
-    check_dimension,
     embedding_rows,
     override,
     position_limit,
@@ -34,7 +33,7 @@ from fastrag_quant.model.settings import (
 from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource, last_parts
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
 from fastrag_quant.vectors.checks import check_finite, check_ids
-from fastrag_quant.vectors.output import OutputForm, Precision, output_form
+from fastrag_quant.vectors.output import Precision, output_form
 from fastrag_quant.vectors.streaming import WindowEncoder
 
 logger = logging.getLogger(__name__)
@@ -302,7 +301,7 @@ class QuantizedEmbedder:
         A closed embedder stays closed.
         """
         if isinstance(self._engine, _ClosedEngine):
-            return _closed, (type(self), self._config, self._settings, self._form)
+            return object.__new__, (type(self),), vars(self) | {"_tokenizer": self._engine}
         return self.from_config, (self._config, self._kind)
 
     def __enter__(self) -> QuantizedEmbedder:
@@ -358,7 +357,7 @@ class _ClosedEngine:
         raise ClosedError
 
     def __getattr__(self, name: str) -> Any:
-        raise ClosedError
+        raise AttributeError(name) if name.startswith("__") else ClosedError  # copying looks for such names
 
 
 def _tell_of_quantizing(source: ModelSource) -> None:
@@ -369,23 +368,19 @@ def _tell_of_quantizing(source: ModelSource) -> None:
     )
 
 
-def _closed(
-    embedder_class: type[QuantizedEmbedder], config: EmbedderConfig, settings: EmbedderSettings, form: OutputForm
-) -> QuantizedEmbedder:
-    """Return what a closed embedder is where it arrives: closed, without having been loaded."""
-    embedder = embedder_class.__new__(embedder_class)
-    embedder._config, embedder._settings, embedder._form = config, settings, form
-    embedder._rows = 0
-    embedder._tokenizer = embedder._engine = _ClosedEngine()  # type: ignore[assignment]
-    return embedder
-
-
 def _resolve_settings(
     directory: Path, name: str, manifest: Manifest | None, overrides: SettingsOverrides
 ) -> EmbedderSettings:
     if manifest is None:
         return settings_from_files(directory, name, overrides)
-    check_dimension(directory, name, manifest.settings.dimension)
+    # What no argument sets is as the model's files say, also where the manifest is from before it was read.
+    own = settings_from_files(directory, name, SettingsOverrides(manifest.settings.pooling, None, None, "", ""))
+    if own.dimension != manifest.settings.dimension:
+        msg = (
+            f"The manifest of {name} has dimension {manifest.settings.dimension}, its config.json {own.dimension}: "
+            "copy or quantize it again."
+        )
+        raise ModelError(msg)
     limit = position_limit(directory)
     if manifest.settings.max_seq_len > limit:
         msg = (
@@ -393,8 +388,6 @@ def _resolve_settings(
             f"{limit} tokens: copy or quantize the model again."
         )
         raise ModelError(msg)
-    # What no argument sets is as the model's files say, also where the manifest is from before it was read.
-    own = settings_from_files(directory, name, SettingsOverrides(manifest.settings.pooling, None, None, "", ""))
     settings = replace(
         manifest.settings,
         do_lower_case=own.do_lower_case,

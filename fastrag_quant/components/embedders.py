@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +9,7 @@ from haystack import Document, component
 
 from fastrag_quant.arguments import check_documents
 from fastrag_quant.components.documents import texts_of, with_embedding
-from fastrag_quant.components.parameters import EmbeddingParameters
+from fastrag_quant.components.parameters import EmbeddingParameters, in_a_thread
 from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputTypeError
 
@@ -49,10 +48,7 @@ class QuantizedTextEmbedder(EmbeddingParameters):
         [vector] = self._loaded().embed_queries([text + self.suffix], prompt=self.prefix)
         return {"embedding": vector.tolist()}
 
-    @component.output_types(embedding=list[float])
-    async def run_async(self, text: str) -> dict[str, Any]:
-        """Embed a text in a thread, while the event loop goes on; see :meth:`run`."""
-        return await asyncio.to_thread(self.run, text)
+    run_async = in_a_thread(run)
 
 
 @component
@@ -99,7 +95,4 @@ class QuantizedDocumentEmbedder(EmbeddingParameters):
         vectors = self._loaded().embed_documents(texts, self.batch_size, shows_progress, self.prefix)
         return {"documents": [with_embedding(*pair) for pair in zip(documents, vectors, strict=True)]}
 
-    @component.output_types(documents=list[Document])
-    async def run_async(self, documents: list[Document]) -> dict[str, Any]:
-        """Embed documents in a thread, while the event loop goes on; see :meth:`run`."""
-        return await asyncio.to_thread(self.run, documents)
+    run_async = in_a_thread(run)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, fields, replace
-from functools import cache
+from functools import cache, wraps
 from typing import Any, ClassVar, Self, get_type_hints
 
 from haystack import default_from_dict, default_to_dict
@@ -51,6 +53,17 @@ class Serializable:
         """Make a component from what :meth:`to_dict` returned, which stays as it is."""
         component: Self = default_from_dict(cls, deepcopy(data))  # Haystack's own write to theirs
         return component
+
+
+def in_a_thread(run: Callable[..., dict[str, Any]]) -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
+    """Return the ``run_async`` of a component: its ``run`` in a thread, while the event loop goes on."""
+
+    @wraps(run)
+    async def run_async(self: Any, *arguments: Any, **named: Any) -> dict[str, Any]:
+        outputs: dict[str, Any] = await asyncio.to_thread(self.run, *arguments, **named)
+        return outputs
+
+    return run_async
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from haystack import Document, component
 
 from fastrag_quant.arguments import check_documents
 from fastrag_quant.components.documents import texts_of, with_score
-from fastrag_quant.components.parameters import EmbedderParameters
+from fastrag_quant.components.parameters import EmbedderParameters, in_a_thread
 from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputTypeError
 from fastrag_quant.vectors.ranking import Ranking
@@ -107,14 +106,4 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
         [ranked] = ranking.rank(self._loaded(), [query + self.query_suffix], [documents])
         return {"documents": [with_score(document, score) for document, score in ranked]}
 
-    @component.output_types(documents=list[Document])
-    async def run_async(
-        self,
-        query: str,
-        documents: list[Document],
-        top_k: int | None = None,
-        scale_score: bool | None = None,
-        score_threshold: float | None = None,
-    ) -> dict[str, Any]:
-        """Order documents in a thread, while the event loop goes on; see :meth:`run`."""
-        return await asyncio.to_thread(self.run, query, documents, top_k, scale_score, score_threshold)
+    run_async = in_a_thread(run)

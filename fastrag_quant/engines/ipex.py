@@ -39,9 +39,8 @@ class IpexEngine(TorchEncoder):
 
         :raises ModelError: if they cannot be loaded or run.
         """
-        self._directory = directory
         try:
-            super().__init__(settings, config)
+            super().__init__(directory, settings, config)
             self.warm_up([1], batch_size=1)
             dimension = self._dimension_of_int8() if config.computes_in is Dtype.INT8 else settings.dimension
         except ModelError:

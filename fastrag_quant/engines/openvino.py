@@ -83,7 +83,7 @@ class OpenVinoEngine(PaddedEngine):
         requests = self._compiled("query" if batch.shape == _QUERY_SHAPE else "latency")
         request = requests.take()
         with requests.broken_by_failure():
-            request.infer(_inputs(batch), share_inputs=True)
+            request.infer(batch.inputs, share_inputs=True)
         vectors = _vectors(request)
         requests.give_back(request)
         return vectors
@@ -96,7 +96,7 @@ class OpenVinoEngine(PaddedEngine):
             for batch in batches:
                 if len(running) == self.streams * _AHEAD:
                     yield _finish(running, requests)
-                request, inputs = requests.take(), _inputs(batch)
+                request, inputs = requests.take(), batch.inputs
                 running.append((request, inputs))
                 request.start_async(inputs, share_inputs=True)
             while running:
@@ -218,10 +218,6 @@ def _wait_for(running: deque[tuple[InferRequest, dict[str, np.ndarray]]], reques
     while running:
         with suppress(Exception):
             _finish(running, requests)
-
-
-def _inputs(batch: PaddedBatch) -> dict[str, np.ndarray]:
-    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
 
 
 def _vectors(request: InferRequest) -> np.ndarray:

@@ -35,6 +35,11 @@ class PaddedBatch:
         batch_size, length = self.input_ids.shape
         return batch_size, length
 
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Both by the names that transformers gives them."""
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+
 
 def pad(tokens: RaggedTokens, length: int, pad_token_id: int) -> PaddedBatch:
     """Fill texts up to one length.

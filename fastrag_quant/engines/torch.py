@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
-from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines.torch_encoder import TorchEncoder
-from fastrag_quant.model.settings import EmbedderSettings
 
 
 class TorchEngine(TorchEncoder):
@@ -18,15 +15,3 @@ class TorchEngine(TorchEncoder):
     # Eager PyTorch compiles nothing per shape: pad as little as possible.
     shortest: ClassVar[int] = 1
     shortest_alone: ClassVar[int] = 1
-
-    def __init__(
-        self,
-        directory: Path,  # noqa: ARG002 - an engine's signature
-        settings: EmbedderSettings,
-        config: EmbedderConfig,
-    ) -> None:
-        """Load the weights.
-
-        :raises ModelError: if transformers cannot read them.
-        """
-        super().__init__(settings, config)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 class TorchEncoder(PaddedEngine):
     """Runs a module of torch's that gives token vectors; what a subclass does is load it."""
 
-    def __init__(self, settings: EmbedderSettings, config: EmbedderConfig) -> None:
+    def __init__(self, directory: Path, settings: EmbedderSettings, config: EmbedderConfig) -> None:
         """Load the module in one of the threads that will run it.
 
         :raises ModelError: if it cannot be loaded.
         """
         super().__init__(settings, config)
+        self._directory = directory
         self._settings = settings
         self._bf16 = config.computes_in is Dtype.BFLOAT16
         threads = self._threads_for(config)

@@ -182,16 +182,6 @@ def position_limit(directory: Path) -> int:
     return _position_limit(read_json(path), str(path))
 
 
-def check_dimension(directory: Path, name: str, dimension: int) -> None:
-    """Compare the dimension that a manifest says with that of the config.json beside it.
-
-    :raises ModelError: if they differ.
-    """
-    if (found := _dimension(read_json(directory / "config.json"), name)) != dimension:
-        msg = f"The manifest of {name} has dimension {dimension}, its config.json {found}: copy or quantize it again."
-        raise ModelError(msg)
-
-
 def check_weights_dimension(found: int, settings: EmbedderSettings, name: str) -> None:
     """Compare the dimension of an engine's weights with that of the settings.
 

@@ -145,9 +145,13 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         :raises InputError: without a store, for top_k below 1, and for vectors that do not fit the store.
         """
         store = self._store(document_store)
-        embeddings = self._embed_for(store, [query])
+        asked = of_a_call(self, top_k=top_k, scale_score=scale_score)
         documents: List[Document] = store.query_by_embedding(
-            embeddings[0], **self._query_arguments(store, filters, top_k, index, headers, scale_score)
+            self._embed_for(store, [query])[0],
+            filters=filters,
+            index=store.index if index is None else index,
+            headers=headers,
+            **asked,
         )
         return _with_plain_scores(documents)
 
@@ -174,11 +178,16 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         """
         check_list(queries, "queries", type(self).__name__)
         store = self._store(document_store)
-        arguments = self._query_arguments(store, filters, top_k, index, headers, scale_score)
+        asked = of_a_call(self, top_k=top_k, scale_score=scale_score)
         if len(queries) == 0:
             return []
-        embeddings = self._embed_for(store, queries, batch_size)
-        lists: List[List[Document]] = store.query_by_embedding_batch(list(embeddings), **arguments)
+        lists: List[List[Document]] = store.query_by_embedding_batch(
+            list(self._embed_for(store, queries, batch_size)),
+            filters=filters,
+            index=store.index if index is None else index,
+            headers=headers,
+            **asked,
+        )
         return [_with_plain_scores(documents) for documents in lists]
 
     def _embed_for(self, store: BaseDocumentStore, queries: List[str], batch_size: Optional[int] = None) -> np.ndarray:
@@ -188,19 +197,6 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
 
     def _embedded_queries(self, queries: List[str], batch_size: int) -> np.ndarray:
         return _for_stores(self._shared.embedder.embed_queries(queries, batch_size, self._shows_progress(queries)))
-
-    def _query_arguments(
-        self,
-        store: BaseDocumentStore,
-        filters: Any,
-        top_k: Optional[int],
-        index: Optional[str],
-        headers: Optional[Dict[str, str]],
-        scale_score: Optional[bool],
-    ) -> Dict[str, Any]:
-        asked = of_a_call(self, top_k=top_k, scale_score=scale_score)
-        index = store.index if index is None else index
-        return {"filters": filters, "index": index, "headers": headers, **asked}
 
     def _store(self, document_store: Optional[BaseDocumentStore]) -> BaseDocumentStore:
         store = self.document_store if document_store is None else document_store

@@ -52,7 +52,10 @@ def load_calibration(source: str | Path | Iterable[str] | None, sample_size: int
     :raises CalibrationError: if the source cannot be read or holds fewer than 20 different texts.
     """
     texts, name = read_texts(source, seed)
-    return split(texts, sample_size, seed, name)
+    different = sample(texts, sys.maxsize, seed, name)
+    held_out = max(int(len(different) * _HELD_OUT_SHARE), len(different) - sample_size)
+    boundary = len(different) - held_out
+    return CalibrationTexts(different[:boundary], different[boundary:][: DEFAULTS.verified], name)
 
 
 def read_texts(source: str | Path | Iterable[str] | None, seed: int) -> tuple[Iterable[str], str]:
@@ -98,18 +101,6 @@ def sample(texts: Iterable[str], most: int, seed: int, source: str) -> list[str]
         raise CalibrationError(msg)
     random.Random(seed).shuffle(different)
     return different[:most]
-
-
-def split(texts: Iterable[str], sample_size: int, seed: int, source: str) -> CalibrationTexts:
-    """Sample texts for calibration and hold back others.
-
-    :param texts: strings; empty ones and repetitions are dropped.
-    :raises CalibrationError: for anything but strings, and for fewer than 20 different texts.
-    """
-    different = sample(texts, sys.maxsize, seed, source)
-    held_out = max(int(len(different) * _HELD_OUT_SHARE), len(different) - sample_size)
-    boundary = len(different) - held_out
-    return CalibrationTexts(different[:boundary], different[boundary:][: DEFAULTS.verified], source)
 
 
 def _why_no_texts(source: Iterable[Any]) -> str | None:

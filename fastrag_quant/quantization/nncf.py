@@ -6,7 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -44,7 +44,7 @@ def quantize_with_nncf(job: QuantizationJob) -> None:
 
         try:
             model = _quantize(_convert(encoder, settings, job.calibration), batches, job.progress_bar)
-            precision = choose_inference_precision(model, [_inputs(batch) for batch in batches])
+            precision = choose_inference_precision(model, [batch.inputs for batch in batches])
         except Exception as error:
             msg = f"NNCF cannot quantize {job.source.name} ({error})."
             raise ModelError(msg) from error
@@ -64,8 +64,8 @@ def _convert(encoder: torch.nn.Module, settings: EmbedderSettings, calibration: 
     with torch.inference_mode():
         return openvino.convert_model(
             _embedding_module(encoder, settings),
-            example_input={name: torch.from_numpy(array) for name, array in _inputs(example).items()},
-            input=[(name, any_shape, openvino.Type.i64) for name in _inputs(example)],
+            example_input={name: torch.from_numpy(array) for name, array in example.inputs.items()},
+            input=[(name, any_shape, openvino.Type.i64) for name in example.inputs],
         )
 
 
@@ -123,7 +123,7 @@ def _quantize(model: openvino.Model, batches: list[PaddedBatch], progress_bar: b
         def inputs(batch: PaddedBatch) -> dict[str, np.ndarray]:
             # NNCF takes every text more than once.
             bar.update(min(1, len(batches) - bar.n))
-            return _inputs(batch)
+            return batch.inputs
 
         return nncf.quantize(
             model,
@@ -131,10 +131,6 @@ def _quantize(model: openvino.Model, batches: list[PaddedBatch], progress_bar: b
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(batches),
         )
-
-
-def _inputs(batch: PaddedBatch) -> dict[str, Any]:
-    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
 
 
 @contextmanager

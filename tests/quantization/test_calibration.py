@@ -19,7 +19,6 @@ from fastrag_quant.quantization.calibration import (
     load_calibration,
     read_texts,
     sample,
-    split,
 )
 
 TEXTS = [f"text number {number}" for number in range(200)]
@@ -38,7 +37,7 @@ def write_jsonl(path: Path, rows: list[Any]) -> Path:
 
 
 def test_calibration_never_sees_a_held_out_text():
-    calibration = split(TEXTS * 2, 100, seed=1, source="texts")
+    calibration = load_calibration(TEXTS * 2, 100, seed=1)
 
     assert len(calibration.texts) == 100
     assert not set(calibration.texts) & set(calibration.held_out)
@@ -46,7 +45,7 @@ def test_calibration_never_sees_a_held_out_text():
 
 
 def test_a_fifth_is_held_back_however_many_are_asked_for():
-    calibration = split(TEXTS, 10_000, seed=1, source="texts")
+    calibration = load_calibration(TEXTS, 10_000, seed=1)
 
     assert (len(calibration.texts), len(calibration.held_out)) == (160, 40)
 
@@ -54,22 +53,22 @@ def test_a_fifth_is_held_back_however_many_are_asked_for():
 def test_no_more_are_held_back_than_measuring_needs():
     many = [f"text {number}" for number in range(5000)]
 
-    assert len(split(many, 100, seed=1, source="texts").held_out) == 200
+    assert len(load_calibration(many, 100, seed=1).held_out) == 200
 
 
 def test_the_same_seed_draws_the_same_sample():
-    assert split(TEXTS, 50, seed=7, source="texts") == split(iter(TEXTS), 50, seed=7, source="texts")
+    assert load_calibration(TEXTS, 50, seed=7) == load_calibration(iter(TEXTS), 50, seed=7)
 
 
 def test_another_seed_draws_another_sample():
-    assert split(TEXTS, 50, seed=7, source="texts").texts != split(TEXTS, 50, seed=8, source="texts").texts
+    assert load_calibration(TEXTS, 50, seed=7).texts != load_calibration(TEXTS, 50, seed=8).texts
 
 
 def test_drawing_leaves_the_random_state_of_the_process_alone():
     import random
 
     before = random.getstate()
-    split(TEXTS, 50, seed=7, source="texts")
+    load_calibration(TEXTS, 50, seed=7)
 
     assert random.getstate() == before
 
@@ -77,7 +76,7 @@ def test_drawing_leaves_the_random_state_of_the_process_alone():
 def test_repetitions_and_empty_texts_do_not_count():
     doubled = [*TEXTS[:25], *(f"  {text}\n" for text in TEXTS[:25]), "", "  ", "\n"]
 
-    assert sorted(all_texts(split(doubled, 100, seed=1, source="texts"))) == sorted(TEXTS[:25])
+    assert sorted(all_texts(load_calibration(doubled, 100, seed=1))) == sorted(TEXTS[:25])
 
 
 @pytest.mark.parametrize("count", [0, 1, FEWEST_TEXTS - 1])
@@ -117,7 +116,7 @@ def test_a_sample_is_the_first_of_the_same_shuffle(most: int):
 
 
 def test_what_is_calibrated_on_is_what_a_sample_of_the_same_seed_begins_with():
-    calibration = split(TEXTS, 50, seed=7, source="texts")
+    calibration = load_calibration(TEXTS, 50, seed=7)
 
     assert sample(TEXTS, 1000, seed=7, source="texts") == all_texts(calibration)
 
