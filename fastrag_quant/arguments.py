@@ -74,18 +74,15 @@ def check_whole_number(value: Any, name: str, least: int = 1, none: str | None =
         raise InputError(msg)
 
 
-def check_flag(value: Any, name: str, none: str | None = None) -> None:
+def check_flag(value: Any, name: str) -> None:
     """Raise where something is neither True nor False: any text, "false" among it, would count as true.
 
     :param name: of the argument, for the message.
-    :param none: what None means, where it is allowed.
     :raises InputError: for anything else.
     """
-    if isinstance(value, bool) or (value is None and none):
-        return
-    or_none = f" or None ({none})" if none else ""
-    msg = f"{name} must be true or false{or_none}, not {value!r}."
-    raise InputError(msg)
+    if not isinstance(value, bool):
+        msg = f"{name} must be true or false, not {value!r}."
+        raise InputError(msg)
 
 
 def absolute_path(given: str | PathLike[str]) -> Path:

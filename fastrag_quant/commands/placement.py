@@ -14,6 +14,7 @@ from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Mapping, Sequence
 from ctypes.util import find_library
 from dataclasses import dataclass
+from itertools import groupby
 
 from fastrag_quant.errors import InputError
 from fastrag_quant.host.memory import ALLOCATORS, numa_nodes
@@ -118,10 +119,6 @@ def _library(allocator: str) -> str:
 
 def _ranges(numbers: Sequence[int]) -> str:
     """Write sorted numbers as numactl does: 0-3,8."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
+    runs = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    parts = [[number for _, number in run] for _, run in runs]
     return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from haystack import Document
 
 from fastrag_quant.errors import InputError
@@ -34,16 +33,7 @@ def _text(document: Document, fields: list[str], separator: str) -> str:
     return separator.join([*meta, document.content or ""])
 
 
-def with_embedding(document: Document, embedding: np.ndarray) -> Document:
-    """Return a copy of a document that carries an embedding."""
-    return _copied(document, embedding=embedding.tolist())
-
-
-def with_score(document: Document, score: float) -> Document:
-    """Return a copy of a document that carries a score."""
-    return _copied(document, score=score)
-
-
-def _copied(document: Document, **changes: Any) -> Document:
+def copied(document: Document, **changes: Any) -> Document:
+    """Return a copy of a document that carries an embedding or a score."""
     # Meta is copied too: a later component may write to it.
     return replace(document, meta=dict(document.meta), **changes)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from haystack import Document, component
 
 from fastrag_quant.arguments import check_documents
-from fastrag_quant.components.documents import texts_of, with_embedding
+from fastrag_quant.components.documents import copied, texts_of
 from fastrag_quant.components.parameters import EmbeddingParameters, in_a_thread
 from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputTypeError
@@ -93,6 +93,7 @@ class QuantizedDocumentEmbedder(EmbeddingParameters):
         texts = texts_of(documents, self.meta_fields_to_embed, self.embedding_separator, self.suffix)
         shows_progress = self.progress_bar and len(texts) > self.batch_size
         vectors = self._loaded().embed_documents(texts, self.batch_size, shows_progress, self.prefix)
-        return {"documents": [with_embedding(*pair) for pair in zip(documents, vectors, strict=True)]}
+        pairs = zip(documents, vectors.tolist(), strict=True)
+        return {"documents": [copied(document, embedding=vector) for document, vector in pairs]}
 
     run_async = in_a_thread(run)

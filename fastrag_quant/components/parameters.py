@@ -66,9 +66,7 @@ def in_a_thread(run: Callable[..., dict[str, Any]]) -> Callable[..., Coroutine[A
     return run_async
 
 
-@cache
-def _types_of(component: type) -> dict[str, Any]:
-    return get_type_hints(component)
+_types_of = cache(get_type_hints)
 
 
 @dataclass(eq=False, repr=False)

@@ -9,7 +9,7 @@ from typing import Any
 from haystack import Document, component
 
 from fastrag_quant.arguments import check_documents
-from fastrag_quant.components.documents import texts_of, with_score
+from fastrag_quant.components.documents import copied, texts_of
 from fastrag_quant.components.parameters import EmbedderParameters, in_a_thread
 from fastrag_quant.config import DEFAULTS
 from fastrag_quant.errors import InputTypeError
@@ -104,6 +104,6 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
         if not documents:
             return {"documents": []}
         [ranked] = ranking.rank(self._loaded(), [query + self.query_suffix], [documents])
-        return {"documents": [with_score(document, score) for document, score in ranked]}
+        return {"documents": [copied(document, score=score) for document, score in ranked]}
 
     run_async = in_a_thread(run)

@@ -19,25 +19,12 @@ def texts_of(documents: Iterable[Document], embed_meta_fields: Optional[List[str
     return ["\n".join([*_meta_texts(document, embed_meta_fields), _content(document)]) for document in documents]
 
 
-def with_embedding(document: Document, embedding: Any) -> Document:
-    """Return a copy of a document that carries an embedding."""
-    embedded = _copied(document)
-    embedded.embedding = embedding
-    return embedded
-
-
-def with_score(document: Document, score: float) -> Document:
-    """Return a copy of a document that carries a score."""
-    scored = _copied(document)
-    scored.score = score
-    return scored
-
-
-def _copied(document: Document) -> Document:
+def copied(document: Document, **changes: Any) -> Document:
+    """Return a copy of a document that carries an embedding or a score."""
+    made = copy(document)
     # Meta is copied too: a later node may write to it.
-    copied = copy(document)
-    copied.meta = copy(document.meta)
-    return copied
+    vars(made).update(changes, meta=copy(document.meta))
+    return made
 
 
 def _content(document: Document) -> str:

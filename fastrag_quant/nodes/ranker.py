@@ -9,7 +9,7 @@ from haystack.schema import Document
 from fastrag_quant.arguments import check_documents, check_list
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
-from fastrag_quant.nodes.documents import texts_of, with_score
+from fastrag_quant.nodes.documents import copied, texts_of
 from fastrag_quant.nodes.parameters import embedder_of, of_a_call, plain_parameters
 from fastrag_quant.vectors.ranking import Ranking
 
@@ -167,4 +167,4 @@ class QuantizedBiEncoderRanker(BaseRanker):
             self.progress_bar,
         )
         ranked = ranking.rank(self._shared.embedder, queries, lists)
-        return [[with_score(document, score) for document, score in best] for best in ranked]
+        return [[copied(document, score=score) for document, score in best] for best in ranked]

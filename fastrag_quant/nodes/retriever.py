@@ -11,7 +11,7 @@ from haystack.schema import Document, FilterType
 from fastrag_quant.arguments import check_documents, check_list
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
-from fastrag_quant.nodes.documents import texts_of, with_embedding, with_score
+from fastrag_quant.nodes.documents import copied, texts_of
 from fastrag_quant.nodes.parameters import embedder_of, of_a_call, plain_parameters
 from fastrag_quant.vectors.ranking import without_repetitions
 
@@ -119,7 +119,8 @@ class QuantizedBiEncoderRetriever(DenseRetriever):
         check_documents(documents, Document, type(self).__name__)
         different = without_repetitions(documents)
         embeddings = self.embed_documents(different)
-        embedded = [with_embedding(*pair) for pair in zip(different, embeddings, strict=True)]
+        pairs = zip(different, embeddings, strict=True)
+        embedded = [copied(document, embedding=embedding) for document, embedding in pairs]
         return {"documents": embedded}, "output_1"
 
     def retrieve(
@@ -242,5 +243,5 @@ def _for_stores(vectors: np.ndarray) -> np.ndarray:
 def _with_plain_scores(documents: List[Document]) -> List[Document]:
     """Return the documents with Python floats for scores: those of FAISS are numpy's, which JSON cannot write."""
     return [
-        document if document.score is None else with_score(document, float(document.score)) for document in documents
+        document if document.score is None else copied(document, score=float(document.score)) for document in documents
     ]
