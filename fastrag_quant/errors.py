@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error of a third party says, in one line and without its full stop."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
 class FastragQuantError(Exception):
     """Base class of all errors that this package raises on purpose."""
 

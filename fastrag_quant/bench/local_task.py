@@ -93,5 +93,4 @@ def _best(scores: np.ndarray) -> np.ndarray:
     if len(scores) <= _RANKS:
         return np.argsort(-scores, kind="stable")
     top = np.sort(np.argpartition(-scores, _RANKS)[:_RANKS])
-    best: np.ndarray = top[np.argsort(-scores[top], kind="stable")]
-    return best
+    return top[np.argsort(-scores[top], kind="stable")]

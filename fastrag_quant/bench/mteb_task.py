@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrag_quant.bench.quality import Scores, TextEmbedder, scores_of
-from fastrag_quant.errors import InputError
+from fastrag_quant.errors import InputError, first_line
 from fastrag_quant.host.extras import require
 from fastrag_quant.host.noise import quiet_logs
 
@@ -128,8 +128,7 @@ def _first_cause(error: BaseException) -> str:
     """Return the first line of what started a chain of errors: the hub retries, and its last error tells of that."""
     while (earlier := error.__cause__ or error.__context__) is not None:
         error = earlier
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return first_line(error)
 
 
 @contextmanager

@@ -85,8 +85,7 @@ class CachedEmbedder:
         content = json.dumps([self.digest, side, texts])
         path = self.folder / f"{hashlib.sha256(content.encode()).hexdigest()}{_SUFFIX}"
         if path.is_file():
-            stored: np.ndarray = np.load(path)
-            return stored
+            return np.load(path)
         embed = self._embedder.embed_queries if side == "queries" else self._embedder.embed_documents
         vectors = embed(texts)
         self.folder.mkdir(parents=True, exist_ok=True)

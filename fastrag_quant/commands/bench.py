@@ -38,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def run_in_its_place(options: argparse.Namespace) -> str:
         relaunch(Placement(**arguments_for(Placement, vars(options))), "fastrag_quant.commands.bench", given)
         with log_each_message_once():
-            result: str = command.run(options)
-            return result
+            return command.run(options)
 
     return run_command(parser, options, run_in_its_place, getattr(command, "INTERRUPTED", "nothing was written"))
 

@@ -137,13 +137,10 @@ def _check_files(tasks: list[str], folder: Path) -> None:
 
     :raises InputError: for a file of something else, and for two tasks that would have the same file.
     """
-    files: set[Path] = set()
-    for task in tasks:
-        path = scores_file(task, folder)
-        if path in files:
-            msg = f"{path} would be the scores of two tasks: rename one of them, or score them one by one."
-            raise InputError(msg)
-        files.add(path)
+    files = [scores_file(task, folder) for task in tasks]
+    if twice := [path for path in files if files.count(path) > 1]:
+        msg = f"{twice[0]} would be the scores of two tasks: rename one of them, or score them one by one."
+        raise InputError(msg)
 
 
 def _models(options: argparse.Namespace, baseline: str, engine: str | None, vectors: Path) -> QualityModels:

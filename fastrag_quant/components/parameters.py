@@ -51,8 +51,7 @@ class Serializable:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Make a component from what :meth:`to_dict` returned, which stays as it is."""
-        component: Self = default_from_dict(cls, deepcopy(data))  # Haystack's own write to theirs
-        return component
+        return default_from_dict(cls, deepcopy(data))  # Haystack's own write to theirs
 
 
 def in_a_thread(run: Callable[..., dict[str, Any]]) -> Callable[..., Coroutine[Any, Any, dict[str, Any]]]:
@@ -60,8 +59,7 @@ def in_a_thread(run: Callable[..., dict[str, Any]]) -> Callable[..., Coroutine[A
 
     @wraps(run)
     async def run_async(self: Any, *arguments: Any, **named: Any) -> dict[str, Any]:
-        outputs: dict[str, Any] = await asyncio.to_thread(self.run, *arguments, **named)
-        return outputs
+        return await asyncio.to_thread(self.run, *arguments, **named)
 
     return run_async
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from haystack import Document, component
 
-from fastrag_quant.arguments import check_documents
+from fastrag_quant.arguments import arguments_for, check_documents
 from fastrag_quant.components.documents import copied, texts_of
 from fastrag_quant.components.parameters import EmbedderParameters, in_a_thread
 from fastrag_quant.config import DEFAULTS
@@ -87,20 +87,14 @@ class QuantizedBiEncoderRanker(EmbedderParameters):
             scale_score=self.scale_score if scale_score is None else scale_score,
             score_threshold=self.score_threshold if score_threshold is None else score_threshold,
         )
-        ranking = Ranking(
-            partial(
-                texts_of,
-                meta_fields_to_embed=self.meta_fields_to_embed,
-                embedding_separator=self.embedding_separator,
-                suffix=self.document_suffix,
-            ),
-            **asked,
-            use_stored_embeddings=self.use_stored_embeddings,
-            batch_size=self.batch_size,
-            progress_bar=self.progress_bar,
-            query_prompt=self.query_prefix,
-            document_prompt=self.document_prefix,
+        chosen = partial(
+            texts_of,
+            meta_fields_to_embed=self.meta_fields_to_embed,
+            embedding_separator=self.embedding_separator,
+            suffix=self.document_suffix,
         )
+        own = {"texts_of": chosen, "query_prompt": self.query_prefix, "document_prompt": self.document_prefix}
+        ranking = Ranking(**{**arguments_for(Ranking, vars(self)), **asked, **own})
         if not documents:
             return {"documents": []}
         [ranked] = ranking.rank(self._loaded(), [query + self.query_suffix], [documents])

@@ -107,5 +107,4 @@ class QuantizedBiEncoderRetriever(EmbeddingParameters):
             msg = f"QuantizedBiEncoderRetriever expects a string as the query, not {type(query).__name__}."
             raise InputTypeError(msg)
         [vector] = self._loaded().embed_queries([query + self.query_suffix], prompt=self.query_prefix)
-        embedding: list[float] = vector.tolist()
-        return embedding
+        return vector.tolist()

@@ -128,8 +128,7 @@ class EngineKind:
         """
         require(self.extra, f"The {self.name} engine")
         self.check_cpu()
-        engine: type[Engine] = getattr(import_module(self.module), self.class_name)
-        return engine
+        return getattr(import_module(self.module), self.class_name)
 
     def check_cpu(self) -> None:
         """Raise where the engine, and what quantizes for it, would crash on this CPU.
@@ -142,13 +141,11 @@ class EngineKind:
 
 
 def _why_no_native() -> str | None:
-    reason: str | None = import_module("fastrag_quant.engines.native.library").why_no_native()
-    return reason
+    return import_module("fastrag_quant.engines.native.library").why_no_native()
 
 
 def _why_not_by_native(config: Mapping[str, Any]) -> str | None:
-    reason: str | None = import_module("fastrag_quant.engines.native.architectures").why_not(config)
-    return reason
+    return import_module("fastrag_quant.engines.native.architectures").why_not(config)
 
 
 def _not_an_encoder(config: Mapping[str, Any]) -> str | None:

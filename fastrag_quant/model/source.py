@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from fastrag_quant.arguments import absolute_path
-from fastrag_quant.errors import ModelError
+from fastrag_quant.errors import ModelError, first_line
 
 # Everything but weights, in folders too: a few hundred kilobytes that say what the model is.
 METADATA_PATTERNS = ("*.json", "*.txt", "*.model")
@@ -108,7 +108,7 @@ class ModelSource:
             # An HTTP client shows a header that it cannot send, with the token in it.
             secret = self.token.strip() if isinstance(self.token, str) else ""
             shows_token = bool(secret) and secret in str(error)
-            reason = "the token holds characters that none has" if shows_token else _first_line(error)
+            reason = "the token holds characters that none has" if shows_token else first_line(error)
             msg = (
                 f"There is no directory {self.name!r}, and the Hugging Face hub did not give a model of that name "
                 f"({reason}). Check the name, the network and the token, or pass a local directory."
@@ -119,8 +119,3 @@ class ModelSource:
 
 def _looks_like_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(name) is not None and not name.startswith(".") and os.sep * 2 not in name
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

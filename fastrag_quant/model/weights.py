@@ -152,5 +152,4 @@ def _read_torch_tensor(path: Path, name: str, tensor: Any) -> np.ndarray:
     if not tensor.is_floating_point():
         msg = f"{path} holds {name} as {tensor.dtype}, where fp32, fp16 or bf16 is expected: is it quantized?"
         raise ModelError(msg)
-    array: np.ndarray = tensor.detach().float().contiguous().numpy()
-    return array
+    return tensor.detach().float().contiguous().numpy()

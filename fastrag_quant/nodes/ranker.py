@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from haystack.nodes.ranker.base import BaseRanker
 from haystack.schema import Document
 
-from fastrag_quant.arguments import check_documents, check_list
+from fastrag_quant.arguments import arguments_for, check_documents, check_list
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.errors import InputError
 from fastrag_quant.nodes.documents import copied, texts_of
@@ -157,14 +157,7 @@ class QuantizedBiEncoderRanker(BaseRanker):
             check_documents(documents, Document, type(self).__name__)
         if not any(lists):
             return [[] for _ in lists]
-        ranking = Ranking(
-            partial(texts_of, embed_meta_fields=self.embed_meta_fields),
-            asked["top_k"],
-            self.scale_score,
-            self.score_threshold,
-            self.use_stored_embeddings,
-            asked["batch_size"],
-            self.progress_bar,
-        )
+        chosen = partial(texts_of, embed_meta_fields=self.embed_meta_fields)
+        ranking = Ranking(**{**arguments_for(Ranking, vars(self)), **asked, "texts_of": chosen})
         ranked = ranking.rank(self._shared.embedder, queries, lists)
         return [[copied(document, score=score) for document, score in best] for best in ranked]

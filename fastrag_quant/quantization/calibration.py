@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastrag_quant.config import DEFAULTS
-from fastrag_quant.errors import CalibrationError, InputError, MissingExtraError
+from fastrag_quant.errors import CalibrationError, InputError, MissingExtraError, first_line
 from fastrag_quant.host.extras import is_installed
 from fastrag_quant.host.noise import quiet_logs
 from fastrag_quant.text_files import is_text_file, read_text_file
@@ -195,9 +195,8 @@ def _load_train_split(name: str) -> Any:
             except RuntimeError:
                 return load_dataset(name, split="train", revision=_PARQUET_REVISION)
     except Exception as error:  # datasets and the hub raise many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         msg = (
-            f"The data set {name} cannot be loaded ({reason}). Pass texts of your own instead: "
+            f"The data set {name} cannot be loaded ({first_line(error)}). Pass texts of your own instead: "
             "--calibration FILE.txt or FILE.jsonl."
         )
         raise CalibrationError(msg) from error

@@ -83,8 +83,7 @@ class OutputForm:
         assert self.ranges is not None  # output_form sees to it
         smallest, largest = self.ranges[:, : self.dimension]
         steps = np.maximum(largest - smallest, np.finfo(np.float32).tiny) / _INT8_LEVELS
-        levels: np.ndarray = np.clip(np.floor((vectors - smallest) / steps), 0, _INT8_LEVELS)
-        return levels
+        return np.clip(np.floor((vectors - smallest) / steps), 0, _INT8_LEVELS)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -88,20 +88,15 @@ class Ranking(Generic[D]):
         missing = [int(row) for row in np.flatnonzero(~_have_cosines(vectors))]
         if missing:
             without = [documents[row] for row in missing]
-            self._warn_of_unfit(without, embedder.dimension)
+            unfit = [document for document in without if document.embedding is not None]
+            if self.use_stored_embeddings and unfit:
+                logger.warning(
+                    "%d stored embeddings are not %d finite float32 numbers, the first that of document %s: "
+                    "their texts are embedded instead.",
+                    *(len(unfit), embedder.dimension, unfit[0].id),
+                )
             vectors[missing] = self._embed(embedder, self.texts_of(without))
         return unit(vectors)
-
-    def _warn_of_unfit(self, documents: list[D], dimension: int) -> None:
-        unfit = [document for document in documents if document.embedding is not None]
-        if self.use_stored_embeddings and unfit:
-            logger.warning(
-                "%d stored embeddings are not %d finite float32 numbers, the first that of document %s: "
-                "their texts are embedded instead.",
-                len(unfit),
-                dimension,
-                unfit[0].id,
-            )
 
     def _embed(self, embedder: QuantizedEmbedder, texts: list[str]) -> np.ndarray:
         """Embed texts, equal ones once."""
@@ -132,5 +127,4 @@ def _numbers(embedding: Any) -> np.ndarray | None:
 def _have_cosines(vectors: np.ndarray) -> np.ndarray:
     """Return which rows are finite and not of whole numbers beyond one, as vectors in int8 and uint8 are."""
     quantized = (vectors == np.rint(vectors)).all(axis=1) & (np.abs(vectors) > 1).any(axis=1)
-    good: np.ndarray = np.isfinite(vectors).all(axis=1) & ~quantized
-    return good
+    return np.isfinite(vectors).all(axis=1) & ~quantized
