@@ -10,7 +10,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -64,13 +64,13 @@ class _Quiet:
         self._asking = 0
         self._silence = ExitStack()
 
-    def begin(self) -> None:
+    def __enter__(self) -> None:
         with self._changing:
             self._asking += 1
             if self._asking == 1:
                 self._silence.enter_context(_silence())
 
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changing:
             self._asking -= 1
             if self._asking == 0:
@@ -80,18 +80,13 @@ class _Quiet:
 _quiet = _Quiet()
 
 
-@contextmanager
-def quiet_logs() -> Iterator[None]:
+def quiet_logs() -> AbstractContextManager[None]:
     """Silence the noisy libraries' loggers and Python's warnings, save for errors; threads may overlap.
 
     The warnings are deprecations of torch's JIT and autocast interfaces that IPEX and optimum-intel use: they can
     be heard again once the engine ipex is gone.
     """
-    _quiet.begin()
-    try:
-        yield
-    finally:
-        _quiet.end()
+    return _quiet
 
 
 @contextmanager
