@@ -56,7 +56,12 @@ def arguments_for(function: Callable[..., Any], given: Mapping[str, Any]) -> dic
 
     Signatures that repeat another one, because readers and Haystack look at them, hand their arguments on with it.
     """
-    return {name: given[name] for name in signature(function).parameters if name in given}
+    return {name: value for name, value in given.items() if name in _parameters_of(function)}
+
+
+@cache
+def _parameters_of(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(signature(function).parameters)
 
 
 def check_whole_number(value: Any, name: str, least: int = 1, none: str | None = None) -> None:
