@@ -40,6 +40,7 @@ EMBEDDER_VALUES = {
     "revision": "main",
     "token": TOKEN,
     "local_files_only": True,
+    "allow_torchscript": False,
 }
 DOCUMENT_VALUES = {
     "batch_size": 8,
