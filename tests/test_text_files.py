@@ -58,7 +58,7 @@ def test_an_empty_file_holds_no_texts(tmp_path: Path):
     ("line", "message"),
     [
         ("{broken", "line 3 is not JSON"),
-        ('{"title": "no text"}', r"line 3 has no 'text'; it has title"),
+        ('{"title": "no text"}', "line 3 has no 'text'; it has title"),
         ('{"text": 7}', "line 3: 'text' is 7, not a string"),
         ('["text"]', "line 3 is a list, not an object"),
     ],

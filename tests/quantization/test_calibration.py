@@ -162,9 +162,9 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     ("line", "message"),
     [
         ("{broken", "line 2 is not JSON"),
-        ('{"title": "no text"}', "line 2 is not an object with a string 'text'"),
-        ('{"text": 7}', "line 2 is not an object with a string 'text'"),
-        ('["text"]', "line 2 is not an object with a string 'text'"),
+        ('{"title": "no text"}', "line 2 has no 'text'; it has title"),
+        ('{"text": 7}', "line 2: 'text' is 7, not a string"),
+        ('["text"]', "line 2 is a list, not an object"),
     ],
 )
 def test_a_bad_line_of_jsonl_is_named_by_its_number(tmp_path: Path, line: str, message: str):
