@@ -141,13 +141,8 @@ class QuantizedEmbedder:
         check_trusted(choice.kind, config)
         self._told_of_cut: set[str] = set()
         self._settings = _resolve_settings(directory, source.name, manifest, config.overrides)
-        self._form = output_form(
-            self._settings.dimension,
-            config.truncate_dim or _saved_dimension(self._settings),
-            config.precision,
-            normalize=self._settings.normalize,
-            ranges=_ranges_for(config, self._settings, manifest),
-        )
+        self._manifest = manifest
+        self._form = self._form_for(config)
         _warn_of_missing_prompt(directory, config, manifest, self._settings)
         engine_class = choice.kind.load()
         if choice.quantizes_on_load:
@@ -163,6 +158,25 @@ class QuantizedEmbedder:
         self._rows = embedding_rows(directory, source.name)
         self._tokenizer.check_rows(self._rows, source.name)
         self._engine: Engine = engine_class(directory, self._settings, config)
+
+    def _form_for(self, config: EmbedderConfig) -> OutputForm:
+        return output_form(
+            self._settings.dimension,
+            config.truncate_dim or _saved_dimension(self._settings),
+            config.precision,
+            normalize=self._settings.normalize,
+            ranges=_ranges_for(config, self._settings, self._manifest),
+        )
+
+    def in_form_of(self, config: EmbedderConfig) -> QuantizedEmbedder:
+        """Return an embedder that shares this one's loaded model, and hands out vectors in another form.
+
+        :param config: differs from this embedder's in truncate_dim and precision alone.
+        :raises InputError: for a form that the model's vectors cannot have.
+        """
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), _config=config, _form=self._form_for(config))
+        return other
 
     @property
     def settings(self) -> EmbedderSettings:

@@ -1,4 +1,7 @@
-"""The process's embedders: each is loaded when it is first used, and shared by all who ask for the same one."""
+"""The process's embedders: each is loaded when it is first used, and shared by all who ask for the same one.
+
+Embedders that differ in the form of their vectors alone share the loaded model.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,9 @@ class SharedEmbedder:
                 same = (config, config.source.state())
                 embedder = _loaded.get(same)
                 if embedder is None:
-                    embedder = _loaded[same] = QuantizedEmbedder.from_config(self.config)
+                    other = _of_the_same_model(*same)
+                    embedder = other.in_form_of(config) if other else QuantizedEmbedder.from_config(config)
+                    _loaded[same] = embedder
             self._embedder = embedder
         return embedder
 
@@ -52,3 +57,19 @@ class SharedEmbedder:
     def release(self) -> None:
         """Let go of the embedder, whose memory is free once nobody else holds it; the next use loads it again."""
         self._embedder = None
+
+
+def _of_the_same_model(config: EmbedderConfig, state: ModelState) -> QuantizedEmbedder | None:
+    """Return a loaded embedder that differs from a configuration in the form of its vectors alone."""
+
+    def without_form(config: EmbedderConfig) -> EmbedderConfig:
+        return replace(config, truncate_dim=None, precision=EmbedderConfig.precision)
+
+    return next(
+        (
+            embedder
+            for (other, its_state), embedder in _loaded.items()
+            if its_state == state and without_form(other) == without_form(config)
+        ),
+        None,
+    )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.config import EmbedderConfig
-from fastrag_quant.errors import ModelError
+from fastrag_quant.errors import InputError, ModelError
 from fastrag_quant.shared import SharedEmbedder
 
 
@@ -76,6 +78,61 @@ def test_another_configuration_loads_another_model(config: EmbedderConfig):
     one, other = SharedEmbedder(config), SharedEmbedder(replace(config, pooling="mean"))
 
     assert one.embedder is not other.embedder
+
+
+def engine_of(shared: SharedEmbedder) -> object:
+    return shared.embedder._engine
+
+
+def test_forms_of_one_models_vectors_share_one_loaded_model(config: EmbedderConfig):
+    texts = ["if", "a class statement"]
+    whole, cut, bits = (
+        SharedEmbedder(replace(config, **form))
+        for form in ({}, {"truncate_dim": 8}, {"truncate_dim": 16, "precision": "ubinary"})
+    )
+
+    assert engine_of(whole) is engine_of(cut) is engine_of(bits)
+    vectors = whole.embedder.embed_documents(texts)
+    assert np.array_equal(cut.embedder.embed_documents(texts), vectors[:, :8])
+    assert np.array_equal(bits.embedder.embed_documents(texts), np.packbits(vectors[:, :16] > 0, axis=1))
+    assert whole.embedder.dimension == 32
+
+
+def test_a_form_is_shared_with_whoever_is_left(config: EmbedderConfig):
+    one, other = SharedEmbedder(config), SharedEmbedder(replace(config, truncate_dim=8))
+    engine = engine_of(one)
+    assert engine_of(other) is engine
+
+    one.release()
+    gc.collect()
+
+    assert engine_of(SharedEmbedder(replace(config, truncate_dim=4))) is engine
+
+
+def test_forms_of_int8_models_share_one_too(minilm_int8: Path, some_engine: str):
+    whole, levels = (
+        SharedEmbedder(EmbedderConfig(minilm_int8, some_engine, precision=form)) for form in ("float32", "int8")
+    )
+
+    assert engine_of(whole) is engine_of(levels)
+    assert levels.embedder.embed_documents(["if"]).dtype == np.int8
+
+
+def test_a_form_that_a_loaded_model_cannot_have_is_refused(config: EmbedderConfig):
+    loaded = SharedEmbedder(config)
+    assert loaded.embedder.dimension == 32
+
+    with pytest.raises(InputError, match="truncate_dim must be 1 to 32"):
+        SharedEmbedder(replace(config, truncate_dim=33)).embedder  # noqa: B018
+    with pytest.raises(InputError, match="precision 'int8' needs the range of each dimension"):
+        SharedEmbedder(replace(config, precision="int8")).embedder  # noqa: B018
+
+
+def test_a_copy_of_a_form_that_shares_a_model_is_of_that_form(config: EmbedderConfig):
+    whole, cut = SharedEmbedder(config), SharedEmbedder(replace(config, truncate_dim=8))
+    assert engine_of(whole) is engine_of(cut)
+
+    assert pickle.loads(pickle.dumps(cut.embedder)).dimension == 8
 
 
 def test_a_model_that_nobody_holds_is_let_go(config: EmbedderConfig):
