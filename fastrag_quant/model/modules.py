@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fastrag_quant.errors import ModelError
-from fastrag_quant.model.json_files import read_any_json
+from fastrag_quant.model.json_files import read_any_json, read_json
 
 MODULES_NAME = "modules.json"
 
@@ -66,7 +66,11 @@ def read_modules(directory: Path, name: str) -> Modules:
         raise ModelError(msg) from error
     kinds = [_kind(module, name) for module, _ in modules]
     _check_order(kinds, name)
-    folders = {kind: _folder(path, folder) for kind, (_, folder) in zip(kinds, modules, strict=True)}
+    placed = [(kind, _folder(path, folder)) for kind, (_, folder) in zip(kinds, modules, strict=True)]
+    for kind, folder in placed:
+        if kind == "Normalize":
+            _check_normalizes_vectors(directory / (folder or ""), name)
+    folders = dict(placed)
     return Modules(
         folders.get("Transformer") or "",
         folders.get("Pooling") or _POOLING_FOLDER,
@@ -134,6 +138,18 @@ def _check_order(kinds: Iterable[str], name: str) -> None:
             "then perhaps Normalize. Use another model, or run this one with sentence-transformers."
         )
         raise ModelError(msg)
+
+
+def _check_normalizes_vectors(folder: Path, name: str) -> None:
+    """Raise where a Normalize works on something else than the vectors of texts, as it can since version 6."""
+    content = read_json(folder / "config.json")
+    for key in ("module_input_name", "module_output_name"):
+        if (value := content.get(key)) not in (None, "sentence_embedding"):
+            msg = (
+                f"{name} has a Normalize with {key} {value!r}: this package normalizes the vectors of texts alone. "
+                "Use another model, or run this one with sentence-transformers."
+            )
+            raise ModelError(msg)
 
 
 def _folder(path: Path, folder: Any) -> str | None:

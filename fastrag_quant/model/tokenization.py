@@ -11,8 +11,8 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from fastrag_quant.errors import InputError, ModelError
-from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.own_code import refuse_code_of_tokenizer
+from fastrag_quant.model.tokenizer_config import apply_tokenizer_config, truncation_side
 
 TOKENIZER_NAME = "tokenizer.json"
 
@@ -78,7 +78,7 @@ class TextTokenizer:
         """
         self._tokenizer = load_tokenizer(directory)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_seq_len, direction=_truncation_side(directory, self._tokenizer))
+        self._tokenizer.enable_truncation(max_seq_len, direction=truncation_side(self._tokenizer, directory))
         if do_lower_case:
             own = self._tokenizer.normalizer
             self._tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own else [])])
@@ -134,6 +134,7 @@ class TextTokenizer:
 def load_tokenizer(directory: Path) -> Tokenizer:
     """Load the tokenizer.json of a directory, or make one of the vocabulary of an old one.
 
+    :return: what transformers makes of it and of the tokenizer_config.json beside it.
     :raises ModelError: if there is neither, it cannot be read, or the model's own tokenizer is code of its own.
     """
     refuse_code_of_tokenizer(directory)
@@ -141,20 +142,12 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     if not path.is_file():
         return _convert_slow_tokenizer(directory)
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer: Tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
         msg = f"{path} cannot be read ({error}): fetch or quantize the model again."
         raise ModelError(msg) from error
-
-
-def _truncation_side(directory: Path, tokenizer: Tokenizer) -> str:
-    """Return from which side texts are cut: transformers' setting, or else the tokenizer's own."""
-    path = directory / "tokenizer_config.json"
-    side = read_json(path).get("truncation_side") or (tokenizer.truncation or {}).get("direction", "right")
-    if side not in ("left", "right"):
-        msg = f"{path} has truncation_side {side!r}, which is neither left nor right: fetch the model again."
-        raise ModelError(msg)
-    return str(side)
+    apply_tokenizer_config(tokenizer, directory)
+    return tokenizer
 
 
 def _convert_slow_tokenizer(directory: Path) -> Tokenizer:

@@ -8,8 +8,9 @@ from typing import Any
 
 from fastrag_quant.errors import ModelError
 from fastrag_quant.model.json_files import read_json, whole_number
+from fastrag_quant.model.tokenizer_config import longest_text
 
-# The first of them that is there counts; all but the first are of old models.
+# The first of them that holds anything counts; all but the first are of old models.
 CONFIG_NAMES = (
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -54,7 +55,7 @@ def read_transformer_module(directory: Path, name: str) -> TransformerModule:
     :param name: the model's, for messages.
     :raises ModelError: if a file is damaged, or holds a setting that this package does not run.
     """
-    path = next((directory / file for file in CONFIG_NAMES if (directory / file).is_file()), None)
+    path = next((directory / file for file in CONFIG_NAMES if read_json(directory / file)), None)
     content = read_json(path) if path else {}
     for key in content:
         if why := _why_not(key, content[key]):
@@ -63,10 +64,7 @@ def read_transformer_module(directory: Path, name: str) -> TransformerModule:
                 "with sentence-transformers."
             )
             raise ModelError(msg)
-    tokenizer = directory / "tokenizer_config.json"
-    limit = whole_number(content, "max_seq_length", str(path)) or whole_number(
-        read_json(tokenizer), "model_max_length", str(tokenizer)
-    )
+    limit = whole_number(content, "max_seq_length", str(path)) or longest_text(directory)
     lower = content.get("do_lower_case")
     if not isinstance(lower, bool | None):
         msg = f"{name} has do_lower_case {lower!r}, which is neither true nor false: fetch the model again."

@@ -42,6 +42,16 @@ SAVED = "config_sentence_transformers.json"
         (modules("Transformer", "Pooling", "Dense"), "module Dense, which multiplies vectors with a matrix"),
         (modules("Transformer", "Pooling", "LayerNorm"), "module LayerNorm, which scales vectors"),
         (modules("Transformer", "WeightedLayerPooling", "Pooling"), "module WeightedLayerPooling, which mixes"),
+        (
+            {**modules("Transformer", "Pooling", "Normalize", Normalize="2_Normalize")}
+            | {"2_Normalize/config.json": {"module_input_name": "token_embeddings"}},
+            "Normalize with module_input_name 'token_embeddings'",
+        ),
+        (
+            {**modules("Transformer", "Pooling", "Normalize", Normalize="2_Normalize")}
+            | {"2_Normalize/config.json": {"module_output_name": "unit_embedding"}},
+            "Normalize with module_output_name 'unit_embedding'",
+        ),
         (modules("StaticEmbedding", "Normalize"), "module StaticEmbedding, which looks words up"),
         (modules("CLIPModel"), "module CLIPModel, which embeds images"),
         (modules("Router"), "module Router, which sends queries and documents"),

@@ -34,7 +34,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-TEXTS = ["The Raise Statement", "FOR", "an ASSERT statement in a Class, and Import"]
+TEXTS = ["The Raise Statement", "FOR", "an ASSERT statement in a Class, and Import", "<s>if</s>", "à l'été, if 中文"]
 
 
 def trained_tokenizer(family: str, passages: list[str]) -> Tokenizer:
@@ -128,6 +128,11 @@ def saved(**content: Any) -> dict[str, dict[str, Any]]:
     return {SAVED_CONFIG: content}
 
 
+def of_class(name: str | None, **content: Any) -> dict[str, dict[str, Any]]:
+    """Return a tokenizer_config.json that names a class of transformers, None for none."""
+    return {"ENCODER/tokenizer_config.json": {"tokenizer_class": name and f"{name}Tokenizer", **content}}
+
+
 CASES = {
     "plain": PLAIN,
     "cls": Case(files={"1_Pooling/config.json": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}}),
@@ -185,6 +190,34 @@ CASES = {
     "fewer dimensions": Case(files=saved(truncate_dim=8), since=(6, 0), given={"truncate_dim": 8}),
     "more dimensions than there are": Case(
         files=saved(truncate_dim=99), since=(6, 0), given={"truncate_dim": 99}, changes=False
+    ),
+    "padding to the left": Case(
+        files={"ENCODER/tokenizer_config.json": {"padding_side": "left"}},
+        query={"batch_size": 1},  # beside longer texts, positions of shorter ones are others there
+        document={"batch_size": 1},
+        changes=False,
+    ),
+    "an old limit of the tokenizer": Case(
+        files={"ENCODER/tokenizer_config.json": {"model_max_length": None, "max_len": 8}}
+    ),
+    "lower case of the tokenizer's class": Case(files=of_class("Bert", do_lower_case=True, strip_accents=False)),
+    "what the tokenizer's class does by default": Case(files=of_class("Bert")),
+    "accents of the tokenizer's class": Case(files=of_class("Bert", do_lower_case=False, strip_accents=True)),
+    "no Chinese characters of the tokenizer's class": Case(
+        files=of_class("Bert", do_lower_case=False, tokenize_chinese_chars=False)
+    ),
+    "the tokenizer's class by the model": Case(files=of_class(None, do_lower_case=True)),
+    "names of special tokens are text": Case(files={"ENCODER/tokenizer_config.json": {"split_special_tokens": True}}),
+    "names of what Normalize works on": Case(
+        files={
+            "2_Normalize/config.json": {
+                **{"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
+            }
+        },
+        changes=False,
+    ),
+    "an empty configuration before one of an old name": Case(
+        files={BERT_CONFIG: {}, "ENCODER/sentence_roberta_config.json": {"max_seq_length": 8}}, since=(5, 0)
     ),
     "another similarity": Case(files=saved(similarity_fn_name="dot"), changes=False),
     "pooling by name": Case(

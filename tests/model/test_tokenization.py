@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from fastrag_quant.errors import InputError, ModelError
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
@@ -183,3 +185,32 @@ def test_a_tokenizer_gives_ragged_tokens(tokenizer: TextTokenizer, texts: list[s
 
     assert_ragged(tokens)
     assert len(tokens) == len(texts)
+
+
+@pytest.mark.parametrize("wanted", [True, False, None])
+@pytest.mark.parametrize("has", [True, False])
+def test_a_space_before_the_first_word_is_as_the_tokenizers_class_has_it(
+    has: bool, wanted: bool | None, tmp_path: Path
+):
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=has)
+    tokenizer.train_from_iterator(
+        ["an if and an if"], trainers.BpeTrainer(special_tokens=["<unk>"], show_progress=False)
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    said = {} if wanted is None else {"add_prefix_space": wanted}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizerFast", **said}))
+
+    with_space, without = (TextTokenizer(tmp_path, 64)([text])[0].ids.tolist() for text in (" if", "if"))
+
+    assert (with_space == without) is bool(wanted)
+
+
+@pytest.mark.parametrize("name", ["do_lower_case", "tokenize_chinese_chars", "split_special_tokens"])
+def test_a_setting_of_the_tokenizer_that_is_no_flag_is_refused(name: str, minilm: Path, tmp_path: Path):
+    for file in ("tokenizer.json", "config.json"):
+        (tmp_path / file).write_bytes((minilm / file).read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({name: "no"}))
+
+    with pytest.raises(ModelError, match=f"has {name} 'no', which is neither true nor false"):
+        TextTokenizer(tmp_path, 64)
