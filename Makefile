@@ -7,6 +7,7 @@
 # make sanitize      its test program under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 # make test-levels   each level of instruction sets on this CPU, and AVX2 alone on an emulated one (needs qemu-user)
 # make wheel         a wheel in dist/ for every Python on this platform
+# make test-wheel    the wheel and the sdist, each installed into an environment that has nothing else
 
 PYTHON ?= python3.11
 UV := .venv/uv/bin/uv
@@ -19,7 +20,7 @@ ENVIRONMENTS := haystack1 fastrag haystack
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: envs demo test lint clean sanitize test-levels wheel $(ENVIRONMENTS:%=test-%)
+.PHONY: envs demo test lint clean sanitize test-levels wheel test-wheel $(ENVIRONMENTS:%=test-%)
 .PRECIOUS: .venv/%/.requirements .venv/%/.package
 
 envs: $(ENVIRONMENTS:%=.venv/%/.package)
@@ -38,13 +39,16 @@ lint: $(HAYSTACK1)/.lint
 	$(HAYSTACK1)/bin/mypy
 
 sanitize:
-	$(MAKE) -C tests/native sanitize
+	$(MAKE) -C tests/native -j $(shell nproc) sanitize
 
 test-levels:
-	$(MAKE) -C tests/native levels
+	$(MAKE) -C tests/native -j $(shell nproc) levels
 
 wheel: $(UV)
 	$(UV) build --wheel --out-dir dist .
+
+test-wheel: $(UV)
+	tests/native/test-wheel $(UV) $(PYTHON)
 
 clean:
 	rm -rf .venv demo-output build dist
