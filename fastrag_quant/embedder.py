@@ -33,7 +33,7 @@ from fastrag_quant.model.settings import (
 from fastrag_quant.model.source import METADATA_PATTERNS, ModelSource, last_parts
 from fastrag_quant.model.tokenization import RaggedTokens, TextTokenizer
 from fastrag_quant.vectors.checks import check_finite, check_ids
-from fastrag_quant.vectors.output import Precision, output_form
+from fastrag_quant.vectors.output import OutputForm, Precision, output_form
 from fastrag_quant.vectors.streaming import WindowEncoder
 
 logger = logging.getLogger(__name__)
