@@ -30,7 +30,10 @@ def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def test_vectors_are_close_to_fp32(embedder: QuantizedEmbedder, fp32_embedder: QuantizedEmbedder, passages: list[str]):
-    assert cosines(embedder.embed_documents(passages), fp32_embedder.embed_documents(passages)).mean() > 0.99
+    found = cosines(embedder.embed_documents(passages), fp32_embedder.embed_documents(passages))
+
+    assert found.mean() > 0.9965  # measured: 0.9975 in the mean, 0.9954 at worst
+    assert found.min() > 0.993
 
 
 def test_one_batch_and_many_give_the_same_vectors(embedder: QuantizedEmbedder, passages: list[str]):

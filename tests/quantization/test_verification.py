@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import company
 import numpy as np
 import pytest
 
@@ -181,14 +182,7 @@ def test_of_few_texts_it_says_nothing_about_neighbours(run: Run, tiny_model: Pat
 
 
 def test_a_real_models_vectors_hang_on_their_company_no_more_than_the_readme_says(minilm_int8: Path, engine: str):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-
-    def cells(start: str) -> list[str]:
-        row = next(line for line in readme.splitlines() if line.startswith(f"| {start}"))
-        return [cell.strip() for cell in row.split("|")]
-
-    column = cells("the same text in other company").index(engine)
-    smallest, largest = (float(cells(start)[column]) for start in ("smallest cosine of a text", "largest difference"))
+    smallest, largest = company.bounds(engine)
     manifest = Manifest.read(minilm_int8)
     assert manifest is not None
     measured = manifest.engines[engine].fidelity
