@@ -12,8 +12,8 @@ from fastrag_quant.model.json_files import read_json, whole_number
 
 # transformers' classes that give their tokenizer's normalizer, or pre-tokenizer, these values and no others. What the
 # file does not say is what the class takes by default. Source: their constructors, in transformers 4 and 5 alike.
-_NORMALIZER = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
-_PRE_TOKENIZER = {"add_prefix_space": False}
+_NORMALIZER: dict[str, bool | None] = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
+_PRE_TOKENIZER: dict[str, bool | None] = {"add_prefix_space": False}
 _CLASSES: dict[str, dict[str, bool | None]] = {
     **dict.fromkeys(("Bert", "DistilBert", "Electra", "MobileBert", "MPNet"), _NORMALIZER),
     **dict.fromkeys(("Bart", "GPT2", "Longformer", "Roberta"), _PRE_TOKENIZER),
