@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ SHOWN = (
     "How do I find all files that match a pattern in a directory tree?",
 )
 
+FP32 = "fp32"
+
 # Each question is embedded this often, so that the 99th percentile rests on more than one of them.
 ROUNDS = 3
 
@@ -58,7 +60,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-name", help="any fp32 embedder with 384 dimensions; default: all-MiniLM-L6-v2")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder to write (%(default)s)")
-    parser.add_argument("--engine", choices=QUANTIZED_KINDS, default="ipex", help="engine that runs int8")
+    parser.add_argument(
+        "--engine", nargs="+", choices=QUANTIZED_KINDS, default=["native", "ipex"], help="engines that run int8"
+    )
     options = parser.parse_args()
     output = _empty_folder(options.output)
     model = options.model_name or _bundled_minilm()
@@ -69,22 +73,18 @@ def main() -> None:
     files = write_corpus(output / "corpus")
     print(f"{len(files)} files in {output / 'corpus'}")
 
-    _say("2. pipelines/haystack1/quantize.yaml: static int8, verified on passages that calibration did not see")
-    int8 = output / "models" / "embedder-int8"
-    fidelity = _quantize(model, int8, files, options.engine)
+    _say("2. pipelines/haystack1/quantize.yaml: int8, verified on passages that calibration did not see")
+    fidelity = {engine: _quantize(model, output / "models" / engine, files, engine) for engine in options.engine}
     print(_fidelity_table(fidelity))
 
-    systems = {"int8": (str(int8), options.engine), "fp32": (model, "torch")}
+    _say("3. pipelines/haystack1/indexing.yaml with each engine, then with fp32 on torch: FAISS and SQLite")
+    systems = {engine: (str(output / "models" / engine), engine) for engine in options.engine}
+    questions = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
     measured = {}
-    for name, (embedder, engine) in systems.items():
+    for name, (embedder, engine) in {**systems, FP32: (model, "torch")}.items():
         with _system(output / name, embedder, engine):
-            _say(f"{'3' if name == 'int8' else '5'}. pipelines/haystack1/indexing.yaml with {name}: FAISS and SQLite")
-            documents_per_second = _index(files)
+            documents_per_second = _index(name, files)
             query = _warm(load_pipeline(PIPELINES / "query.yaml"))
-            if name == "int8":
-                _say("4. pipelines/haystack1/query.yaml: five questions")
-                _answer(query)
-            questions = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
             measured[name] = Measured(
                 _weights_megabytes(embedder),
                 documents_per_second,
@@ -92,12 +92,17 @@ def main() -> None:
                 *_evaluate(query, questions),
             )
 
-    _say("6. int8 against fp32, same pipelines, same machine")
-    print(_comparison(measured["fp32"], measured["int8"], fidelity))
+    first = options.engine[0]
+    _say(f"4. pipelines/haystack1/query.yaml with {first}: five questions")
+    with _system(output / first, *systems[first]):
+        _answer(_warm(load_pipeline(PIPELINES / "query.yaml")))
+
+    _say("5. int8 against fp32, same pipelines, same machine; in brackets, times fp32")
+    print(_comparison(measured, fidelity))
     print(f"\n{perf_counter() - started:.0f} seconds in all; everything is in {output}")
 
 
-def _quantize(model: str, directory: Path, files: list[Path], engine: str) -> dict[str, float]:
+def _quantize(model: str, directory: Path, files: list[Path], engine: str) -> dict[str, float | None]:
     parameters = {"MODEL_NAME_OR_PATH": model, "OUTPUT_PATH": str(directory), "ENGINE": engine}
     with _environment(**{f"QUANTIZER_PARAMS_{name}": value for name, value in parameters.items()}):
         pipeline = load_pipeline(PIPELINES / "quantize.yaml")
@@ -106,7 +111,7 @@ def _quantize(model: str, directory: Path, files: list[Path], engine: str) -> di
     return fidelity
 
 
-def _index(files: list[Path]) -> float:
+def _index(name: str, files: list[Path]) -> float:
     """Index the files and return the documents that were embedded per second, storing included."""
     Path("index").mkdir()
     pipeline = load_pipeline(PIPELINES / "indexing.yaml")
@@ -116,7 +121,7 @@ def _index(files: list[Path]) -> float:
     seconds = perf_counter() - started
     store = pipeline.get_document_store()
     store.save("index/passages.faiss")
-    print(f"{store.get_document_count()} passages in {seconds:.1f} s")
+    print(f"{name}: {store.get_document_count()} passages in {seconds:.1f} s")
     return float(store.get_document_count() / seconds)
 
 
@@ -158,32 +163,36 @@ def _evaluate(pipeline: Any, questions: list[dict[str, Any]]) -> tuple[float, fl
     return float(np.median(milliseconds)), float(np.mean(scores))
 
 
-def _fidelity_table(fidelity: dict[str, float | None]) -> str:
-    rows = [
-        ("cosine to fp32, mean", f"{fidelity['cosine_mean']:.4f}"),
-        ("cosine, 1st percentile", f"{fidelity['cosine_p1']:.4f}"),
+def _fidelity_table(fidelity: Mapping[str, dict[str, float | None]]) -> str:
+    (first, *_) = fidelity.values()
+    rows = {"cosine_mean": "cosine to fp32, mean", "cosine_p1": "cosine, 1st percentile"}
+    if neighbours := first["neighbours"]:
+        rows["neighbour_overlap"] = f"top-{neighbours} neighbours kept"
+        rows["mixed_overlap"] = f"top-{neighbours} kept on an fp32 index"
+    cells = [
+        (name, *(f"{of[key]:.4f}" if key.startswith("cosine") else f"{of[key]:.1%}" for of in fidelity.values()))
+        for key, name in rows.items()
     ]
-    if neighbours := fidelity["neighbours"]:
-        rows += [
-            (f"top-{neighbours} neighbours kept", f"{fidelity['neighbour_overlap']:.1%}"),
-            (f"top-{neighbours} kept on an fp32 index", f"{fidelity['mixed_overlap']:.1%}"),
-        ]
-    return tabulate(rows, headers=(f"on {fidelity['texts']} held-out passages", ""), disable_numparse=True)
+    return tabulate(cells, headers=(f"on {first['texts']} held-out passages", *fidelity), disable_numparse=True)
 
 
-def _comparison(fp32: Measured, int8: Measured, fidelity: dict[str, float | None]) -> str:
+def _comparison(measured: Mapping[str, Measured], fidelity: Mapping[str, dict[str, float | None]]) -> str:
     questions = len(QUESTIONS.read_text(encoding="utf-8").splitlines())
-    rows = [
-        ("weights on disk, MB", fp32.megabytes, int8.megabytes),
-        ("indexing, passages/s", fp32.documents_per_second, int8.documents_per_second),
-        ("query embedding p50, ms", fp32.embedding_p50_ms, int8.embedding_p50_ms),
-        ("query embedding p99, ms", fp32.embedding_p99_ms, int8.embedding_p99_ms),
-        ("query pipeline p50, ms", fp32.pipeline_p50_ms, int8.pipeline_p50_ms),
-        (f"nDCG@10, {questions} questions", fp32.ndcg, int8.ndcg),
-        ("cosine to fp32, mean", 1.0, fidelity["cosine_mean"]),
-    ]
-    rounded = [(name, f"{left:.4g}", f"{right:.4g}", f"{right / left:.2f}x") for name, left, right in rows]
-    return tabulate(rounded, headers=("", "fp32", "int8", "int8 to fp32"), disable_numparse=True)
+    names = {
+        "megabytes": "weights on disk, MB",
+        "documents_per_second": "indexing, passages/s",
+        "embedding_p50_ms": "query embedding p50, ms",
+        "embedding_p99_ms": "query embedding p99, ms",
+        "pipeline_p50_ms": "query pipeline p50, ms",
+        "ndcg": f"nDCG@10, {questions} questions",
+    }
+    rows = []
+    for key, name in names.items():
+        fp32, *others = (getattr(measured[system], key) for system in (FP32, *fidelity))
+        rows.append((name, f"{fp32:.4g}", *(f"{value:.4g} ({value / fp32:.2f}x)" for value in others)))
+    rows.append(("cosine to fp32, mean", "1", *(f"{of['cosine_mean']:.4f}" for of in fidelity.values())))
+    headers = ("", FP32, *(f"int8, {engine}" for engine in fidelity))
+    return tabulate(rows, headers=headers, disable_numparse=True)
 
 
 def _weights_megabytes(model: str) -> float:
@@ -195,7 +204,7 @@ def _weights_megabytes(model: str) -> float:
 @contextmanager
 def _system(folder: Path, model: str, engine: str) -> Iterator[None]:
     """Make the YAML files' relative paths and models those of one system."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     parameters = {
         "RETRIEVER_PARAMS_EMBEDDING_MODEL": model,
         "RETRIEVER_PARAMS_ENGINE": engine,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.config import Dtype, EmbedderConfig
+from fastrag_quant.engines import AUTO
 from fastrag_quant.engines.choice import choose_engine, fp32_of, int8_engines
 from fastrag_quant.errors import InputError
 from fastrag_quant.model.manifest import MANIFEST_NAME, FileRecord, Manifest
@@ -18,12 +19,16 @@ def int8_engine(model: str, engine: str) -> str | None:
 
     :param model: a directory or a hub name.
     :param engine: an engine's name, or "auto".
-    :return: None for a model without int8 weights.
+    :return: None for a model without int8 weights, unless an engine was named that makes them while it loads the model.
+    :raises ModelError: if the engine that was named cannot run the model.
     """
     config = EmbedderConfig(model, engine)
     directory = config.source.fetch()
     manifest = Manifest.read(directory)
-    return choose_engine(config, directory, manifest).kind.name if int8_engines(directory, manifest) else None
+    if engine == AUTO and not int8_engines(directory, manifest):
+        return None
+    kind = choose_engine(config, directory, manifest).kind
+    return kind.name if config.computes_in is Dtype.INT8 else None
 
 
 def baseline_of(model: str) -> str:

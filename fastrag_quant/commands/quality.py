@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--baseline",
         metavar="FP32",
         help="directory or hub name; default: the hub model that --model-name was made from. "
-        "An fp32 --model-name is scored alone",
+        "An fp32 --model-name is scored alone; with --engine native, beside the int8 weights that it makes of it",
     )
     parser.add_argument("--task", nargs="+", default=[], metavar="NAME", help="tasks of MTEB, or a list: see above")
     parser.add_argument(

@@ -115,6 +115,27 @@ def test_scores_are_kept_beside_the_model_by_default(
     assert "int8" not in capsys.readouterr().out  # an fp32 model is scored alone
 
 
+def test_int8_weights_that_an_engine_makes_while_it_loads_are_scored_beside_the_model(
+    minilm: Path, beir: Path, tmp_path: Path
+):
+    results = ["--results", str(tmp_path / "results"), "--json", str(tmp_path / "quality.json")]
+
+    assert main(["quality", "--model-name", str(minilm), "--engine", "native", "--data", str(beir), *results]) == 0
+
+    [result] = json.loads((tmp_path / "quality.json").read_text())["results"]
+    assert (result["engine"], result["model"]) == ("native", result["baseline"])
+    assert list(result["scores"]) == SYSTEMS
+
+
+def test_an_engine_that_cannot_run_an_fp32_model_is_not_passed_over(
+    minilm: Path, beir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    data = ["--data", str(beir), "--results", str(tmp_path)]
+
+    assert main(["quality", "--model-name", str(minilm), "--engine", "openvino", *data]) == 1
+    assert "is not an int8 model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
