@@ -2,7 +2,8 @@
 
     python examples/haystack1_app.py --model BAAI/bge-small-en-v1.5 --calibration passages.txt --output models/int8
 
-Run again without --calibration, it uses the model directory that the first run wrote.
+Run again without --calibration, it uses the model directory that the first run wrote; where there is none, it makes
+int8 weights of --model while it loads it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def main() -> None:
         result = quantize(options.model, options.output, options.calibration)
         for engine, fidelity in result.fidelity.items():
             print(f"{engine}: cosine to fp32 {fidelity.cosine_mean:.4f}")
-    model = str(options.output)
+    # An fp32 model is quantized by the engine native while it is loaded.
+    model = str(options.output) if options.output.exists() else options.model
 
     retriever = QuantizedBiEncoderRetriever(model, top_k=3, progress_bar=False)
     dimension = retriever.embed_queries(["dimension"]).shape[1]

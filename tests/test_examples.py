@@ -34,6 +34,12 @@ def test_the_example_answers_its_question(minilm_int8: Path, tmp_path: Path):
     assert best > second
 
 
+def test_the_example_needs_no_step_before(minilm: Path, tmp_path: Path):
+    best, _ = run(GENERATION, "--model", minilm, cwd=tmp_path)
+
+    assert best.endswith("Lima is the capital of Peru.")
+
+
 def test_the_example_quantizes_what_it_then_uses(tiny_cls_model: Path, passages: list[str], tmp_path: Path):
     (tmp_path / "passages.txt").write_text("\n".join(" ".join(passage.split()) for passage in passages[:40]))
 
