@@ -45,6 +45,7 @@ INLINE I broadcast_dword(const void* p) {
   __builtin_memcpy(&x, p, 4);
   return _mm256_set1_epi32(x);
 }
+INLINE void prefetch_near(const void* p) { asm volatile("prefetcht0 %0" ::"m"(*(const char*)p)); }
 INLINE void prefetch(const void* p) { asm volatile("prefetcht1 %0" ::"m"(*(const char*)p)); }
 
 constexpr int kPhiTerms = 8;

@@ -34,6 +34,7 @@ INLINE I broadcast_dword(const void* p) {
   __builtin_memcpy(&x, p, 4);
   return _mm512_set1_epi32(x);
 }
+INLINE void prefetch_near(const void* p) { asm volatile("prefetcht0 %0" ::"m"(*(const char*)p)); }
 INLINE void prefetch(const void* p) { asm volatile("prefetcht1 %0" ::"m"(*(const char*)p)); }
 
 #ifdef __clang__

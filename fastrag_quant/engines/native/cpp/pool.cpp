@@ -55,7 +55,7 @@ void Pool::run(const Pass& pass) {
   if (most > 1) {
     start_threads(lock);
     state_->open.push_back({&pass, &team, scratch});
-    state_->work.notify_one();
+    wake_helpers(team);
   }
   lock.unlock();
   std::exception_ptr error;
@@ -99,7 +99,7 @@ void Pool::work_until_closed() {
   State& state = *state_;
   std::unique_lock<std::mutex> lock(state.mutex);
   for (;;) {
-    const auto open = std::find_if(state.open.begin(), state.open.end(), [](const Open& o) { return o.team->has_room(); });
+    const auto open = std::find_if(state.open.begin(), state.open.end(), [](const Open& o) { return o.team->room() > 0; });
     if (!state.free.empty() && !state.jobs.empty()) {
       Job* job = state.jobs.front();
       state.jobs.pop_front();
@@ -135,12 +135,18 @@ void Pool::help(Open open, std::unique_lock<std::mutex>& lock) {
     return;
   }
   const int member = open.team->join();
+  wake_helpers(*open.team);
   lock.unlock();
   follow(*open.pass, *open.team, member, *own, *open.scratch);
   open.team->leave();
   lock.lock();
   state_->free.push_back(own);
   state_->done.notify_all();
+}
+
+// Each who is in a team wakes two more where there is room: nobody has to wake a whole machine.
+void Pool::wake_helpers(const Team& team) {
+  for (int i = std::min(2, team.room()); i > 0; i--) state_->work.notify_one();
 }
 
 Scratch* Pool::take(std::unique_lock<std::mutex>& lock, std::condition_variable& freed) {

@@ -58,6 +58,7 @@ class Pool {
   Scratch* take(std::unique_lock<std::mutex>&, std::condition_variable&);
   void give_back(Scratch*);
   void help(Open, std::unique_lock<std::mutex>&);
+  void wake_helpers(const Team&);
   void pin_to_core(size_t index);
 
   static void before_fork();

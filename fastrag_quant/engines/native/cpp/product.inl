@@ -17,14 +17,15 @@ void pack(const int8_t* weight, int inputs, int outputs, void* panels) {
 
 // kRows rows of a tile into sums. Between the parts of the loop, rows of the tile before are finished: the adds,
 // conversions, permutations and stores of an epilogue run beside the dots, which hold few of the vector pipes.
-template <int kRows, class Finish>
+template <int kRows, class Finish, class Expect>
 INLINE void tile(const uint8_t* rows, size_t row_bytes, const uint8_t* panel, const uint8_t* ahead, int* sums,
-                 int unfinished, Finish finish) {
+                 int unfinished, Finish finish, Expect expect) {
   I c[kRows][2];
   EACH(kRows, i) c[i][0] = c[i][1] = zero_i();
   const size_t part_bytes = row_bytes / kParts;
   for (int part = 0; part < kParts; part++) {
     if (part < unfinished) finish(part);
+    if (part < kRows) expect(part);
     for (const uint8_t* end = rows + part_bytes; rows != end; rows += 8) {
       prefetch(ahead);
       ahead += 2 * kLanes * 2;
@@ -45,10 +46,11 @@ INLINE void tile(const uint8_t* rows, size_t row_bytes, const uint8_t* panel, co
   }
 }
 
-// Columns from..to of the product, in tiles of nearly equal height; epilogue(row, column, first lanes, second lanes).
-template <class Epilogue>
+// Columns from..to of the product, in tiles of nearly equal height; epilogue(row, column, first lanes, second lanes), and
+// expect(row, column) a tile before it.
+template <class Epilogue, class Expect>
 INLINE void product(const void* quantized, const Row* rows, int count, const Linear& linear, int from, int to,
-                    Epilogue epilogue) {
+                    Epilogue epilogue, Expect expect) {
   const size_t row_bytes = (size_t)linear.inputs * sizeof(Quantized);
   const size_t panel_bytes = (size_t)kTileColumns * linear.inputs * sizeof(Weight);
   const int tiles = (count + kTileRows - 1) / kTileRows;
@@ -76,7 +78,7 @@ INLINE void product(const void* quantized, const Row* rows, int count, const Lin
       switch (h) {
 #define FQ_TILE(R)                                                            \
   case R:                                                                     \
-    if constexpr (R <= kTileRows) tile<R>(a, row_bytes, panel, ahead, sums[side], unfinished, finish); \
+    if constexpr (R <= kTileRows) tile<R>(a, row_bytes, panel, ahead, sums[side], unfinished, finish, [=](int i) ALWAYS_INLINE { expect(row + i, column); }); \
     break;
         FQ_TILE(1) FQ_TILE(2) FQ_TILE(3) FQ_TILE(4) FQ_TILE(5) FQ_TILE(6)
         FQ_TILE(7) FQ_TILE(8) FQ_TILE(9) FQ_TILE(10) FQ_TILE(11) FQ_TILE(12)
@@ -97,7 +99,7 @@ void project(const void* quantized, const Row* rows, int count, const Linear& li
   product(quantized, rows, count, linear, from, from + kHeadColumns, [=](int row, int column, F x, F y) ALWAYS_INLINE {
     const int at = column - from;
     store_pair((Stored*)to + ((size_t)(at / head) * capacity + row) * head + at % head, x, y);
-  });
+  }, [](int, int) ALWAYS_INLINE {});
 }
 
 void add_product(const void* quantized, const Row* rows, int count, const Linear& linear, int from, int to,
@@ -107,6 +109,9 @@ void add_product(const void* quantized, const Row* rows, int count, const Linear
     float* o = out + row * width + column;
     store(o, add(x, load(o)));
     store(o + kLanes, add(y, load(o + kLanes)));
+  }, [=](int row, int column) ALWAYS_INLINE {
+    prefetch_near(out + row * width + column);
+    prefetch_near(out + row * width + column + kLanes);
   });
 }
 
@@ -119,5 +124,5 @@ void gelu_product(const void* quantized, const Row* rows, int count, const Linea
     y = gelu(y);
     store(top + 16 * row, max_f(load(top + 16 * row), max_f(x, y)));
     store_pair((Stored*)stored + row * width + column, x, y);
-  });
+  }, [](int, int) ALWAYS_INLINE {});
 }

@@ -28,7 +28,7 @@ class Team {
   }
 
   // --- the others: join is called under the lock that guards who may join ---
-  bool has_room() const { return members_.load(std::memory_order_relaxed) < most_; }
+  int room() const { return most_ - members_.load(std::memory_order_relaxed); }
   int join() { return members_.fetch_add(1, std::memory_order_acq_rel); }
   void leave() { left_.fetch_add(1, std::memory_order_release); }
   // Wait for a layer behind the last one that this member shares; returns kOver when there is none.
