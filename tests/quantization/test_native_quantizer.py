@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import native_reference as reference
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from small_encoders import FAMILIES, POSITIONS, SmallModel, random_tokens, write_small_model
 
+from fastrag_quant.engines.native import reference
 from fastrag_quant.engines.native.artefact import WEIGHTS_NAME, read_int8
 from fastrag_quant.errors import ModelError
 from fastrag_quant.model.settings import Pooling, SettingsOverrides, settings_from_files

@@ -7,12 +7,11 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import native_reference as reference
 import numpy as np
 import pytest
 from small_encoders import random_tokens, write_small_model
 
-from fastrag_quant.engines.native import library
+from fastrag_quant.engines.native import library, reference
 from fastrag_quant.engines.native.encoder import Int8Encoder
 from fastrag_quant.engines.native.int8 import quantize
 from fastrag_quant.engines.native.library import Encoder, Pass, Pool

@@ -6,12 +6,12 @@ import json
 import math
 from pathlib import Path
 
-import native_reference as reference
 import numpy as np
 import pytest
 from small_encoders import FAMILIES, POSITIONS, VOCABULARY, SmallModel, write_small_model
 
 from fastrag_quant import QuantizedEmbedder
+from fastrag_quant.engines.native import reference
 from fastrag_quant.engines.native.architectures import read_encoder
 from fastrag_quant.engines.native.encoder import Fp32Encoder, Int8Linear, Linear, Norm
 from fastrag_quant.engines.native.int8 import quantize

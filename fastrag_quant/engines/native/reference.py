@@ -1,4 +1,4 @@
-"""An encoder in plain numpy, in fp32 and in int8: what the kernels are compared with.
+"""An encoder in plain numpy: what the kernels are compared with, and fp32 vectors where torch is not installed.
 
 Clear before fast: text by text, attention head by head. Products in int8 have the arithmetic of the kernels, to the
 bit up to their sums; all else is float32.
