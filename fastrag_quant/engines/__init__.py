@@ -199,6 +199,15 @@ ENGINE_KINDS = {
     )
 }
 
+# fp32 vectors without torch, to compare with; no engine that a user chooses, for the others are faster.
+REFERENCE = EngineKind(
+    "reference",
+    "fastrag_quant.engines.native.reference_engine",
+    "ReferenceEngine",
+    runs_fp32=True,
+    why_not_architecture=_why_not_by_native,
+)
+
 AUTO = "auto"
 INT8_KINDS = {name: kind for name, kind in ENGINE_KINDS.items() if kind.runs_int8}
 QUANTIZED_KINDS = {name: kind for name, kind in ENGINE_KINDS.items() if kind.quantizer}

@@ -13,10 +13,12 @@ import numpy as np
 from fastrag_quant.arguments import arguments_for, check_whole_number
 from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
-from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines import ENGINE_KINDS, REFERENCE
 from fastrag_quant.engines.choice import fp32_of, int8_engines, why_not_trusted
 from fastrag_quant.errors import FidelityError, InputError, ModelError
+from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import Manifest
+from fastrag_quant.model.modules import transformer_directory
 from fastrag_quant.model.settings import SettingsOverrides
 from fastrag_quant.quantization.calibration import CalibrationTexts, read_texts, sample
 from fastrag_quant.quantization.engine_speed import measure_engine_speed
@@ -74,7 +76,7 @@ def verify(
                 settings = embedder.settings
         # Texts are treated as the int8 model treats them.
         in_fp32 = replace(int8, model=origin, engine="torch", **arguments_for(SettingsOverrides, vars(settings)))
-        with QuantizedEmbedder.from_config(in_fp32) as embedder:
+        with _fp32_embedder(in_fp32) as embedder:
             if embedder.settings.dimension != settings.dimension:
                 msg = (
                     f"{origin} has {embedder.settings.dimension} dimensions and {int8.source.name} "
@@ -100,7 +102,7 @@ def verify_all(
     """
     whole = manifest.settings.dimension  # ranges are of all dimensions, however many the model keeps
     with _no_warnings_of_cut_texts():
-        with QuantizedEmbedder.from_config(replace(fp32, truncate_dim=whole)) as embedder:
+        with _fp32_embedder(replace(fp32, truncate_dim=whole)) as embedder:
             expected = _Vectors.of(embedder, texts.held_out)
             calibrated = embedder.embed_documents(texts.texts)
         fidelities, engines = {}, {}
@@ -137,6 +139,15 @@ class _Vectors:
 
     def fidelity_of(self, int8: _Vectors) -> Fidelity:
         return measure_fidelity(self.documents, int8.documents, (self.queries, int8.queries), int8.alone)
+
+
+def _fp32_embedder(config: EmbedderConfig) -> QuantizedEmbedder:
+    """Load an fp32 model on torch, or without torch on what needs nothing installed, if that runs it."""
+    kind = None
+    if not ENGINE_KINDS[config.engine].is_installed:
+        architecture = read_json(transformer_directory(config.source.fetch(), config.source.name) / "config.json")
+        kind = REFERENCE if REFERENCE.why_not_architecture(architecture) is None else None
+    return QuantizedEmbedder.from_config(config, kind)
 
 
 def _check_fidelity(fidelity: Fidelity, min_cosine: float, name: str) -> None:

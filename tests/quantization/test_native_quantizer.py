@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_encoders import FAMILIES, POSITIONS, SmallModel, random_tokens, write_small_model
 
+from fastrag_quant import quantize
 from fastrag_quant.engines.native import reference
 from fastrag_quant.engines.native.artefact import WEIGHTS_NAME, read_int8
 from fastrag_quant.errors import ModelError
@@ -117,3 +118,63 @@ quantize_with_native(QuantizationJob(ModelSource(str(model)), settings, output, 
     found = read_int8(output / WEIGHTS_NAME)
     assert (found.shape.hidden, found.shape.layers, found.shape.vocabulary) == (384, 6, 30522)
     assert (output / WEIGHTS_NAME).stat().st_size < 24_000_000
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "transformers", "openvino", "nncf", "intel_extension_for_pytorch", "datasets"):
+    sys.modules[name] = None
+from pathlib import Path
+from fastrag_quant.host import extras
+for name in ("torch", "openvino", "nncf", "ipex"):
+    extras.DISTRIBUTIONS_OF_EXTRA[name] = ("a-package-that-nobody-has",)
+"""
+
+
+def without_torch(code: str, *arguments: Path) -> str:
+    """Run code in a process that has nothing but what the package itself needs; return what it prints."""
+    command = [sys.executable, "-c", WITHOUT_TORCH + code, *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
+    return process.stdout
+
+
+def test_quantization_measures_fidelity_without_torch_as_with_it(
+    minilm: Path, passages: list[str], tmp_path: Path, output: Path
+):
+    calibration, directory = tmp_path / "passages.txt", tmp_path / "minilm-int8"
+    calibration.write_text("\n".join(passages[:120]))
+
+    printed = without_torch(
+        """
+import json
+from fastrag_quant import quantize, verify
+model, calibration, output = sys.argv[1:]
+result = quantize(model, output, calibration, sample_size=20)
+verified = verify(output, calibration, fp32=model, sample_size=50)
+print(json.dumps([result.fidelity["native"].as_dict(), verified["native"].as_dict()]))
+""",
+        *(minilm, calibration, directory),
+    )
+
+    measured, verified = json.loads(printed)
+    expected = quantize(minilm, output / "with-torch", calibration, sample_size=20, engine="native")
+    assert measured == pytest.approx(expected.fidelity["native"].as_dict(), abs=2e-5)
+    assert measured["texts"] > 50
+    assert verified["texts"] == 50
+    assert 0.998 < verified["cosine_mean"] < 0.9999
+
+
+def test_without_torch_a_model_that_native_does_not_run_names_what_to_install(bert: SmallModel, output: Path):
+    (bert.directory / "config.json").write_text(json.dumps(bert.config | {"model_type": "mpnet"}))
+    code = """
+from fastrag_quant.config import EmbedderConfig
+from fastrag_quant.errors import MissingExtraError
+from fastrag_quant.quantization.verification import _fp32_embedder
+try:
+    _fp32_embedder(EmbedderConfig(sys.argv[1], "torch", "mean"))
+except MissingExtraError as error:
+    print(error)
+"""
+
+    assert "pip install 'fastrag-quant[torch]'" in without_torch(code, bert.directory)
