@@ -126,7 +126,7 @@ for name in ("torch", "transformers", "openvino", "nncf", "intel_extension_for_p
     sys.modules[name] = None
 from pathlib import Path
 from fastrag_quant.host import extras
-for name in ("torch", "openvino", "nncf", "ipex"):
+for name in extras.DISTRIBUTIONS_OF_EXTRA:
     extras.DISTRIBUTIONS_OF_EXTRA[name] = ("a-package-that-nobody-has",)
 """
 
