@@ -32,6 +32,7 @@ EMBEDDER_VALUES = {
     "dtype": "bfloat16",
     "normalize": False,
     "truncate_dim": 64,
+    "allow_torchscript": False,
     "model_version": "main",
     "use_auth_token": "hf_x",
     "local_files_only": True,
