@@ -27,6 +27,7 @@ from fastrag_quant.model.settings import (
     embedding_rows,
     override,
     position_limit,
+    setting_files,
     settings_from_files,
     why_not_prompt,
 )
@@ -91,7 +92,8 @@ class QuantizedEmbedder:
             say, or else all.
         :param precision: "float32", or a form of vectors for stores that take it: "int8" and "uint8"
             by the ranges that quantization measured, "binary" and "ubinary" of one bit a dimension.
-        :param verify_hashes: compare the SHA-256 of every file with the manifest.
+        :param verify_hashes: compare the SHA-256 of every file that is read with the manifest, and refuse a directory
+            that has none, or files of settings that it does not list.
         :param allow_torchscript: whether int8 weights that are a program may be loaded, those of the engine ipex. For
             False where others say which model; the environment's FASTRAG_QUANT_ALLOW_TORCHSCRIPT=0 refuses them too.
         :param revision: branch, tag or commit of a hub model.
@@ -137,6 +139,8 @@ class QuantizedEmbedder:
         source = config.source
         directory = source.fetch()
         manifest = Manifest.read(directory)
+        if config.verify_hashes:
+            _check_settings(directory, source.name, manifest)
         choice = EngineChoice(kind, "it was given") if kind else choose_engine(config, directory, manifest)
         check_trusted(choice.kind, config)
         self._told_of_cut: set[str] = set()
@@ -454,6 +458,21 @@ def _ranges_for(
             )
             raise InputError(msg)
     return manifest.ranges
+
+
+def _check_settings(directory: Path, name: str, manifest: Manifest | None) -> None:
+    """Compare the files that settings and tokenizer are read from with the manifest, before any of it is used."""
+    if manifest is None:
+        msg = f"{name} has no manifest with hashes to compare with: quantize the model, or leave verify_hashes out."
+        raise ModelError(msg)
+    manifest.check_shared(directory)
+    there = [path for path in setting_files(directory, name) if (directory / path).exists()]
+    if unlisted := [path for path in there if path not in manifest.files]:
+        msg = (
+            f"{name} has {unlisted[0]}, which its manifest says nothing of and which may change vectors: "
+            "remove it if quantization did not write it, or quantize the model again."
+        )
+        raise ModelError(msg)
 
 
 def _check_weights(

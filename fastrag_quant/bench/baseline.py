@@ -31,24 +31,23 @@ def int8_engine(model: str, engine: str) -> str | None:
     return kind.name if config.computes_in is Dtype.INT8 else None
 
 
-def baseline_of(model: str) -> str:
+def baseline_of(model: str) -> ModelSource:
     """Return the fp32 model that goes with a model: itself, or the hub model that its manifest names.
 
     :raises InputError: if it is quantized and does not say from which hub model.
     """
-    if name := fp32_of(ModelSource(model)):
-        return name
+    if source := fp32_of(ModelSource(model)):
+        return source
     msg = f"{model} is quantized, and the fp32 model that it was made from is needed too: pass it as --baseline."
     raise InputError(msg)
 
 
-def digest_of_files(model: str) -> str:
+def digest_of_files(source: ModelSource) -> str:
     """Return a hash that changes when a model's files do.
 
     A quantized directory's manifest holds the hashes of its weights; a hub model's snapshot is named
     after its commit.
     """
-    source = ModelSource(model)
     directory = source.fetch()
     digest = hashlib.sha256(b"" if source.is_local else directory.name.encode())
     patterns = METADATA_PATTERNS if (directory / MANIFEST_NAME).is_file() else (*METADATA_PATTERNS, *_WEIGHTS)

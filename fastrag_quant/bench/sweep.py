@@ -56,7 +56,7 @@ def plan_runs(
         *others, last = FP32_MODES
         msg = f"--bf16 runs fp32 weights in bfloat16: use it with the modes {', '.join(others)} and {last}."
         raise InputError(msg)
-    model_of = {mode: model if is_int8[mode] else baseline or baseline_of(model) for mode in modes}
+    model_of = {mode: model if is_int8[mode] else baseline or baseline_of(model).name for mode in modes}
     return [
         SpeedRun(model_of[mode], mode, setting, bf16 and not is_int8[mode])
         for mode, setting in product(modes, settings)

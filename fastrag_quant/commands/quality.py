@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> str:
     tracker = tracker_of(options, "quality")
     tasks: list[Task] = [*map(read_task, options.data), *(mteb_tasks(options.task) if options.task else [])]
     folder = _results_folder(options)
-    baseline = options.baseline or baseline_of(options.model_name)
+    baseline = ModelSource(options.baseline) if options.baseline else baseline_of(options.model_name)
     vectors = folder / FOLDER_NAME
     _check_files([task.name for task in tasks], folder)
     check_folder(vectors)
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> str:
     remove_vectors(vectors)
     compared_with: dict[str, Any] = {
         "model": ModelSource(options.model_name).public_name,
-        "baseline": ModelSource(baseline).public_name,
+        "baseline": baseline.public_name,
         "engine": engine,
         "environment": Environment.current(),
     }
@@ -143,19 +143,19 @@ def _check_files(tasks: list[str], folder: Path) -> None:
         raise InputError(msg)
 
 
-def _models(options: argparse.Namespace, baseline: str, engine: str | None, vectors: Path) -> QualityModels:
+def _models(options: argparse.Namespace, baseline: ModelSource, engine: str | None, vectors: Path) -> QualityModels:
     pooling = "cls" if options.use_cls else None
 
-    def cached(name: str, model: str, engine: str) -> CachedEmbedder:
+    def cached(name: str, source: ModelSource, engine: str) -> CachedEmbedder:
         # Versions too, since kernels of another version round otherwise.
-        described = json.dumps([digest_of_files(model), engine, pooling, installed_versions()])
+        described = json.dumps([digest_of_files(source), engine, pooling, installed_versions()])
         digest = hashlib.sha256(described.encode()).hexdigest()
 
-        load = partial(QuantizedEmbedder, model, engine, pooling)
+        load = partial(QuantizedEmbedder, source.name, engine, pooling, revision=source.revision)
         return CachedEmbedder(name, digest, load, vectors, progress_bar=sys.stderr.isatty())
 
     fp32 = cached("fp32", baseline, "torch")
     if engine is None:
         return QualityModels(fp32.digest, fp32, None)
-    int8 = cached("int8", options.model_name, engine)
+    int8 = cached("int8", ModelSource(options.model_name), engine)
     return QualityModels(f"{fp32.digest} {int8.digest}", fp32, int8)

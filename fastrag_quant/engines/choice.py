@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastrag_quant.config import Dtype, EmbedderConfig
@@ -43,14 +43,15 @@ def int8_engines(directory: Path, manifest: Manifest | None) -> list[str]:
     return [_WITHOUT_MANIFEST] if is_torchscript else []
 
 
-def fp32_of(source: ModelSource) -> str | None:
+def fp32_of(source: ModelSource) -> ModelSource | None:
     """Return the fp32 model that goes with a model: itself, or the hub model that its manifest names, if it does."""
     directory = source.fetch()
     manifest = Manifest.read(directory)
     if not int8_engines(directory, manifest):
-        return source.name
-    name = str(manifest.source.get("model")) if manifest else ""
-    return name if "/" in name else None
+        return source
+    origin = manifest.source if manifest else {}
+    name, revision = str(origin.get("model")), origin.get("revision")
+    return replace(source, name=name, revision=revision and str(revision)) if "/" in name else None
 
 
 def choose_engine(config: EmbedderConfig, directory: Path, manifest: Manifest | None) -> EngineChoice:

@@ -141,6 +141,10 @@ def load_encoder(source: ModelSource, **arguments: Any) -> PreTrainedModel:
     except Exception as error:  # safetensors and the hub raise kinds of their own
         msg = f"transformers cannot load the fp32 weights of {source.name}: {error}"
         raise ModelError(msg) from error
+    for part, module in model.named_modules():
+        if part.endswith("token_type_embeddings") and module.num_embeddings == 0:
+            msg = f"{source.name} has the type_vocab_size 0, and its embeddings need the vector of a token type."
+            raise ModelError(msg)
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
         own = (

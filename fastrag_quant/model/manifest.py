@@ -125,13 +125,7 @@ class Manifest:
 
         :raises ModelError: naming the first file that is missing or of another size.
         """
-        for name, record in self._files_of(engine).items():
-            path = directory / name
-            size = path.stat().st_size if path.is_file() else None
-            if size != record.size:
-                found = "is missing" if size is None else f"has {size} bytes instead of {record.size}"
-                msg = f"{directory} is damaged: {name} {found}. Copy the whole directory again, or quantize again."
-                raise ModelError(msg)
+        _check_sizes(directory, self._files_of(engine))
 
     def check_hashes(self, directory: Path, engine: str) -> None:
         """Compare the SHA-256 of every file that an engine reads with the manifest.
@@ -140,14 +134,35 @@ class Manifest:
 
         :raises ModelError: naming the first file that differs.
         """
-        self.check_sizes(directory, engine)
-        for name, record in self._files_of(engine).items():
-            if FileRecord.of(directory / name) != record:
-                msg = f"{directory} is damaged: the SHA-256 of {name} is not the manifest's. Copy or quantize it again."
-                raise ModelError(msg)
+        _check_hashes(directory, self._files_of(engine))
+
+    def check_shared(self, directory: Path) -> None:
+        """Compare the SHA-256 of every file that all engines share with the manifest.
+
+        :raises ModelError: naming the first file that is missing or differs.
+        """
+        _check_hashes(directory, self.files)
 
     def _files_of(self, engine: str) -> dict[str, FileRecord]:
         return self.files | self.engines[engine].files
+
+
+def _check_sizes(directory: Path, files: dict[str, FileRecord]) -> None:
+    for name, record in files.items():
+        path = directory / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != record.size:
+            found = "is missing" if size is None else f"has {size} bytes instead of {record.size}"
+            msg = f"{directory} is damaged: {name} {found}. Copy the whole directory again, or quantize again."
+            raise ModelError(msg)
+
+
+def _check_hashes(directory: Path, files: dict[str, FileRecord]) -> None:
+    _check_sizes(directory, files)
+    for name, record in files.items():
+        if FileRecord.of(directory / name) != record:
+            msg = f"{directory} is damaged: the SHA-256 of {name} is not the manifest's. Copy or quantize it again."
+            raise ModelError(msg)
 
 
 def _known(wanted: type, content: dict[str, Any]) -> dict[str, Any]:

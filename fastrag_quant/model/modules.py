@@ -95,8 +95,14 @@ def pooling_mode(content: dict[str, Any], name: str) -> str:
         modes = [_POOLING_FLAGS.get(flag, flag) for flag, is_set in flags.items() if is_set]
         if not modes and "pooling_mode_mean_tokens" not in flags:
             modes = ["mean"]  # sentence-transformers' own default
+    if not modes:
+        msg = (
+            f"The pooling of {name} names no mode, all its pooling_mode_… are false: fetch the model again, or pass "
+            "pooling='cls' or pooling='mean'. The model card says which."
+        )
+        raise ModelError(msg)
     if modes not in (["cls"], ["mean"]):
-        msg = f"{name} pools by {' and '.join(map(str, modes)) or 'nothing'}; this package runs cls and mean."
+        msg = f"{name} pools by {' and '.join(map(str, modes))}; this package runs cls and mean."
         raise ModelError(msg)
     return str(modes[0])
 

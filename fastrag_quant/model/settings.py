@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fastrag_quant.arguments import Choice
 from fastrag_quant.errors import InputError, ModelError
 from fastrag_quant.model.json_files import read_json, whole_number
-from fastrag_quant.model.modules import pooling_mode, read_modules, transformer_directory
+from fastrag_quant.model.modules import MODULES_NAME, pooling_mode, read_modules, transformer_directory
 from fastrag_quant.model.prompts import BGE_QUERY_PROMPT, prompts_from_config
 from fastrag_quant.model.source import last_parts
-from fastrag_quant.model.transformer_module import read_transformer_module
+from fastrag_quant.model.tokenization import TOKENIZER_NAME
+from fastrag_quant.model.transformer_module import CONFIG_NAMES, read_transformer_module
 
 
 class Pooling(Choice):
@@ -107,6 +108,25 @@ WELL_KNOWN_MODELS = {
     )
     for size in ("small", "base", "large")
 }
+
+
+def setting_files(directory: Path, name: str) -> list[str]:
+    """Return every file of a directory that its settings and its tokenizer are read from, where it is there.
+
+    :param name: the model's, for messages.
+    :return: relative paths. Vocabularies are none of them: they are read in place of a tokenizer.json alone.
+    :raises ModelError: if modules.json, which names the folders, is damaged.
+    """
+    modules = read_modules(directory, name)
+    of_encoder = ("config.json", _ADAPTER, *CONFIG_NAMES, TOKENIZER_NAME, "tokenizer_config.json")
+    return [
+        *(MODULES_NAME, _SAVED_CONFIG, str(PurePosixPath(modules.pooling, "config.json"))),
+        *(str(PurePosixPath(modules.transformer, file)) for file in of_encoder),
+    ]
+
+
+_ADAPTER = "adapter_config.json"
+_SAVED_CONFIG = "config_sentence_transformers.json"
 
 
 def settings_from_files(directory: Path, name: str, overrides: SettingsOverrides) -> EmbedderSettings:
@@ -219,14 +239,14 @@ def _read_config(directory: Path, name: str) -> dict[str, Any]:
 
 
 def _refuse_adapter(directory: Path, name: str) -> None:
-    if (directory / "adapter_config.json").is_file():
-        msg = f"{name} is an adapter of another model (adapter_config.json): merge it into that model, and save that."
+    if (directory / _ADAPTER).is_file():
+        msg = f"{name} is an adapter of another model ({_ADAPTER}): merge it into that model, and save that."
         raise ModelError(msg)
 
 
 def _read_saved_config(directory: Path, name: str) -> dict[str, Any]:
     """Read what sentence-transformers says of a model as a whole."""
-    saved = read_json(directory / "config_sentence_transformers.json")
+    saved = read_json(directory / _SAVED_CONFIG)
     if saved.get("model_type") not in (None, "SentenceTransformer"):
         msg = f"{name} is a {saved['model_type']}, which gives no vector of one text: use a bi-encoder."
         raise ModelError(msg)
@@ -237,7 +257,7 @@ def _truncate_dim(saved: dict[str, Any], name: str) -> int | None:
     dimension = saved.get("truncate_dim")
     if dimension is None or (isinstance(dimension, int) and not isinstance(dimension, bool) and dimension > 0):
         return dimension
-    msg = f"{name} has truncate_dim {dimension!r} in its config_sentence_transformers.json: it must be a whole number."
+    msg = f"{name} has truncate_dim {dimension!r} in its {_SAVED_CONFIG}: it must be a whole number."
     raise ModelError(msg)
 
 

@@ -20,6 +20,7 @@ from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.model.modules import transformer_directory
 from fastrag_quant.model.settings import SettingsOverrides
+from fastrag_quant.model.source import located
 from fastrag_quant.quantization.calibration import CalibrationTexts, read_texts, sample
 from fastrag_quant.quantization.engine_speed import measure_engine_speed
 from fastrag_quant.quantization.fidelity import Fidelity, measure_fidelity
@@ -39,6 +40,8 @@ def verify(
 ) -> dict[str, Fidelity]:
     """Compare the vectors of an int8 model with those of its fp32 model, and write nothing.
 
+    Its files are compared with its manifest by their hashes first.
+
     :param model: a quantized model directory, or the hub name of a published int8 model.
     :param texts: what to embed; as the calibration texts of :func:`fastrag_quant.quantize`.
     :param fp32: the model that it was made from; None is the hub model that its manifest names.
@@ -56,12 +59,14 @@ def verify(
     check_whole_number(sample_size, "sample_size")
     int8 = EmbedderConfig(**arguments_for(EmbedderConfig, locals()))
     directory = int8.source.fetch()
-    built = int8_engines(directory, Manifest.read(directory))
+    manifest = Manifest.read(directory)
+    int8 = replace(int8, verify_hashes=manifest is not None)
+    built = int8_engines(directory, manifest)
     if not built:
         msg = f"{int8.source.name} is not an int8 model: pass a directory that fastrag_quant-quantize wrote."
         raise ModelError(msg)
-    origin = str(fp32 or fp32_of(int8.source) or "")
-    if not origin:
+    origin = replace(int8.source, name=located(str(fp32)), revision=None) if fp32 else fp32_of(int8.source)
+    if origin is None:
         msg = f"{int8.source.name} does not say which hub model it was made from: pass fp32 (--model-name)."
         raise InputError(msg)
     read, name = read_texts(texts, seed)
@@ -75,11 +80,12 @@ def verify(
                 embedded[name] = _Vectors.of_int8(embedder, chosen)
                 settings = embedder.settings
         # Texts are treated as the int8 model treats them.
-        in_fp32 = replace(int8, model=origin, engine="torch", **arguments_for(SettingsOverrides, vars(settings)))
+        treated = arguments_for(SettingsOverrides, vars(settings))
+        in_fp32 = EmbedderConfig(origin.name, "torch", **treated, **arguments_for(EmbedderConfig, vars(origin)))
         with _fp32_embedder(in_fp32) as embedder:
             if embedder.settings.dimension != settings.dimension:
                 msg = (
-                    f"{origin} has {embedder.settings.dimension} dimensions and {int8.source.name} "
+                    f"{origin.name} has {embedder.settings.dimension} dimensions and {int8.source.name} "
                     f"{settings.dimension}: pass the fp32 model that it was made from."
                 )
                 raise InputError(msg)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastrag_quant.bench.baseline import digest_of_files
+from fastrag_quant.model.source import ModelSource
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "0_Transformer/model.safetensors", "1_Pooling/config.json"])
@@ -14,9 +15,9 @@ def test_the_digest_changes_with_weights_and_settings_wherever_they_are(tmp_path
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("{}")
-    before = digest_of_files(str(tmp_path))
-    assert before == digest_of_files(str(tmp_path))
+    before = digest_of_files(ModelSource(str(tmp_path)))
+    assert before == digest_of_files(ModelSource(str(tmp_path)))
 
     path.write_text('{"a": 1}')
 
-    assert digest_of_files(str(tmp_path)) != before
+    assert digest_of_files(ModelSource(str(tmp_path))) != before

@@ -101,11 +101,22 @@ def test_without_a_manifest_all_else_is_fp32(fp32_model: Path):
 
 
 def test_an_fp32_model_goes_with_itself(fp32_model: Path):
-    assert fp32_of(ModelSource(str(fp32_model))) == str(fp32_model)
+    assert fp32_of(ModelSource(str(fp32_model))) == ModelSource(str(fp32_model))
 
 
 def test_an_int8_model_goes_with_the_hub_model_of_its_manifest(int8_model: Callable[..., Path]):
-    assert fp32_of(ModelSource(str(int8_model(openvino={})))) == "org/fp32"
+    source = ModelSource(str(int8_model(openvino={})), token="hf_x", local_files_only=True)
+
+    assert fp32_of(source) == ModelSource("org/fp32", token="hf_x", local_files_only=True)
+
+
+def test_it_is_of_the_revision_that_the_manifest_names(int8_model: Callable[..., Path]):
+    directory = int8_model(openvino={})
+    manifest = json.loads((directory / MANIFEST_NAME).read_text())
+    manifest["source"]["revision"] = "v1.5"
+    (directory / MANIFEST_NAME).write_text(json.dumps(manifest))
+
+    assert fp32_of(ModelSource(str(directory), revision="of-the-int8-model")) == ModelSource("org/fp32", "v1.5")
 
 
 def test_the_name_of_a_directory_that_may_be_anywhere_is_no_origin(int8_model: Callable[..., Path]):

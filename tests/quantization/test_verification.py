@@ -19,6 +19,7 @@ from fastrag_quant import QuantizedEmbedder, verify
 from fastrag_quant.errors import CalibrationError, InputError, MissingExtraError, ModelError
 from fastrag_quant.host import extras
 from fastrag_quant.model.manifest import MANIFEST_NAME, Manifest
+from fastrag_quant.model.source import ModelSource
 from fastrag_quant.quantization.calibration import load_calibration
 from fastrag_quant.quantization.fidelity import Fidelity
 
@@ -324,3 +325,26 @@ def test_a_damaged_model_is_named(copied: Path, tiny_model: Path, passages: list
 
     with pytest.raises(ModelError, match=f"{copied} is damaged"):
         verify(copied, passages, fp32=tiny_model)
+
+
+# The revision
+
+
+def test_the_fp32_model_is_of_the_revision_that_was_quantized(
+    copied: Path, tiny_model: Path, passages: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[ModelSource] = []
+
+    def download(source: ModelSource, _: tuple[str, ...]) -> Path:
+        asked.append(source)
+        return tiny_model
+
+    monkeypatch.setattr(ModelSource, "_download", download)
+    manifest = json.loads((copied / MANIFEST_NAME).read_text())
+    manifest["source"] = {"model": "org/fp32", "revision": "v1.5"}
+    (copied / MANIFEST_NAME).write_text(json.dumps(manifest))
+
+    with pytest.raises(ModelError, match="cannot load the fp32 weights of org/fp32"):  # which transformers asks for
+        verify(copied, passages[:30], token="hf_x", local_files_only=True)
+
+    assert set(asked) == {ModelSource("org/fp32", "v1.5", "hf_x", local_files_only=True)}

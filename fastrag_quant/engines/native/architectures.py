@@ -119,6 +119,8 @@ def why_not(config: Mapping[str, Any]) -> str | None:
     positions = config.get("position_embedding_type", "absolute")
     if positions != "absolute":
         return f"its position_embedding_type is {positions!r}, and this engine runs absolute positions"
+    if architecture.token_types and config.get("type_vocab_size", 2) == 0:
+        return "its type_vocab_size is 0, and its embeddings need the vector of a token type"
     for size in _SIZES:
         if type(config.get(keys[size])) is not int:
             return f"its config.json has no whole number {keys[size]}"
