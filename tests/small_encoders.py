@@ -106,6 +106,14 @@ def write_small_model(family: str, directory: Path, noise: float = 0.2, **change
 
 
 def random_tokens(lengths: Iterable[int]) -> RaggedTokens:
-    """Make texts of some lengths; none holds RoBERTa's token of padding, 1."""
+    """Make texts of some lengths; none holds RoBERTa's token of padding, 1, as :func:`with_padding` makes them."""
     random = np.random.default_rng(0)
     return RaggedTokens.of([random.integers(2, VOCABULARY, length) for length in lengths])
+
+
+def with_padding(tokens: RaggedTokens) -> RaggedTokens:
+    """Put RoBERTa's token of padding into texts, as a text has it that says "<pad>": first, last, alone, in a row."""
+    ids = tokens.ids.copy()
+    for start, end in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True):
+        ids[[start, (start + end) // 2, min(start + 3, end - 1), end - 1]] = 1
+    return RaggedTokens(ids, tokens.offsets)

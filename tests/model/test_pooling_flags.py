@@ -13,7 +13,7 @@ from fastrag_quant.model.modules import pooling_mode
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}, "pools by nothing"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}, "names no mode.* pass pooling="),
         ({"pooling_mode_cls_token": None}, "pooling_mode_cls_token None"),
         ({"pooling_mode_cls_token": 1}, "pooling_mode_cls_token 1"),
         ({"pooling_mode_mean_tokens": "true"}, "pooling_mode_mean_tokens 'true'"),

@@ -63,10 +63,6 @@ SAVED = "config_sentence_transformers.json"
         (modules("Transformer", "Pooling", Pooling="../1_Pooling"), "no folder inside the model directory"),
         (modules("Transformer", "Pooling", Transformer="/etc"), "no folder inside the model directory"),
         ({"modules.json": []}, r"modules\.json lists no sentence-transformers modules"),
-        (
-            {"1_Pooling/config.json": {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False}},
-            "names no mode, .* pass pooling='cls' or pooling='mean'",
-        ),
         ({"1_Pooling/config.json": {"pooling_mode": ["cls", "mean"]}}, "pools by cls and mean; .* runs cls and mean"),
         ({"1_Pooling/config.json": {"pooling_mode_max_tokens": True}}, "pools by pooling_mode_max_tokens;"),
         ({CONFIG: {"do_lower_case": "yes"}}, "do_lower_case 'yes', which is neither true nor false"),

@@ -90,7 +90,7 @@ struct Model {
   Model(const fq_shape& shape, const char* level) : shape(shape) {
     const int h = shape.hidden;
     const fq_embeddings embeddings = {weights((size_t)shape.vocabulary * h), some(shape.vocabulary, .001f, .01f),
-                                      some((size_t)shape.positions * h, -.5f, .5f), norm()};
+                                      some((size_t)(shape.positions + 1) * h, -.5f, .5f), norm()};
     encoder = fq_encoder_new(&shape, &embeddings, level);
     require(encoder, "fq_encoder_new");
     for (int i = 0; i < shape.layers; i++) {
@@ -215,6 +215,7 @@ static fq_shape random_shape() {
   shape.feed_forward = between(1, shape.hidden * 4);
   shape.vocabulary = between(1, 500);
   shape.positions = between(1, 512);
+  shape.padding = between(0, 1) ? between(0, shape.vocabulary - 1) : -1;
   shape.epsilon = 1e-12f;
   return shape;
 }

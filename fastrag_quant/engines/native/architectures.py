@@ -158,7 +158,8 @@ def read_encoder(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -
     tensors = _Tensors(weights, _prefix(weights))
     hidden = shape.hidden
     first = _first_position(config, architecture)
-    positions = tensors.take("embeddings.position_embeddings.weight", first + shape.positions, hidden)[first:]
+    positions = tensors.take("embeddings.position_embeddings.weight", first + shape.positions, hidden)
+    positions = np.concatenate([positions[first:], positions[first - 1 : first]])  # at last that of padding, if any
     if architecture.token_types:
         name = "embeddings.token_type_embeddings.weight"
         positions = positions + tensors.take(name, config.get("type_vocab_size", 2), hidden)[0]
@@ -174,7 +175,8 @@ def read_encoder(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -
 def _shape(config: Mapping[str, Any], architecture: _Architecture) -> EncoderShape:
     sizes = {size: config[architecture.settings[size]] for size in _SIZES}
     sizes["positions"] -= _first_position(config, architecture)
-    return EncoderShape(**sizes, epsilon=_epsilon(config, architecture))
+    padding = _first_position(config, architecture) - 1
+    return EncoderShape(**sizes, epsilon=_epsilon(config, architecture), padding=padding)
 
 
 def _epsilon(config: Mapping[str, Any], architecture: _Architecture) -> float:

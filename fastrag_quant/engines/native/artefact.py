@@ -14,7 +14,7 @@ from fastrag_quant.model.safetensors_file import SafetensorsFile
 
 WEIGHTS_NAME = "native.safetensors"
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 _VERSION_KEY = "fastrag_quant.native"
 
 
@@ -46,7 +46,7 @@ def read_int8(path: Path) -> Int8Encoder:
         shape=shape,
         words=tensors.take("words", "I8", vocabulary, hidden),
         word_scales=tensors.scales("word_scales", vocabulary),
-        positions=tensors.floats("positions", shape.positions, hidden),
+        positions=tensors.floats("positions", shape.position_rows, hidden),
         embedding_norm=tensors.norm("embedding_norm", hidden),
         layers=tuple(_layer(tensors, shape, f"layers.{number}") for number in range(shape.layers)),
     )

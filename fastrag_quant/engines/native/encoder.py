@@ -24,6 +24,7 @@ class EncoderShape:
     :param vocabulary: how many token ids there are.
     :param positions: tokens per text at the most.
     :param epsilon: what layer normalisation adds to a variance.
+    :param padding: the token id that takes no position, as in RoBERTa, wherever a text holds it; -1 where all take one.
     """
 
     hidden: int
@@ -33,6 +34,12 @@ class EncoderShape:
     vocabulary: int
     positions: int
     epsilon: float
+    padding: int = -1
+
+    @property
+    def position_rows(self) -> int:
+        """How many vectors of positions there are: the last one is that of the token that takes none."""
+        return self.positions + (self.padding >= 0)
 
     @property
     def head_size(self) -> int:
@@ -41,10 +48,12 @@ class EncoderShape:
 
     def problem(self) -> str | None:
         """Say why no encoder can have these sizes, or none that the kernels run; None where one can."""
-        sizes = {name: size for name, size in vars(self).items() if name != "epsilon"}
+        sizes = {name: size for name, size in vars(self).items() if name not in ("epsilon", "padding")}
         for name, size in sizes.items():
             if size < 1:
                 return f"its size {name} is {size}"
+        if not -1 <= self.padding < self.vocabulary:
+            return f"its padding is token {self.padding} of {self.vocabulary}"
         if not 0 < self.epsilon < 1:
             return f"its layer normalisation has the epsilon {self.epsilon}"
         if self.hidden % self.heads:
@@ -95,7 +104,7 @@ class Fp32Encoder:
     """An encoder in fp32.
 
     :param words: a vector for each token id, float32 of shape (vocabulary, hidden).
-    :param positions: a vector for each position, that of token type 0 added, float32 of shape (positions, hidden);
+    :param positions: a vector for each position, that of token type 0 added, float32 of shape (position_rows, hidden);
         row 0 is that of a text's first token.
     :param embedding_norm: of the sum of both.
     :param layers: in order; each may be read from its file whenever it is asked for.
@@ -140,7 +149,7 @@ class Int8Encoder:
 
     :param words: int8 of shape (vocabulary, hidden); a token's vector is its row times its scale.
     :param word_scales: float32 of shape (vocabulary,).
-    :param positions: float32 of shape (positions, hidden), as in :class:`Fp32Encoder`.
+    :param positions: float32 of shape (position_rows, hidden), as in :class:`Fp32Encoder`.
     :param embedding_norm: of the sum of both.
     :param layers: in order.
     """

@@ -169,7 +169,7 @@ class Pool:
             _library().fq_pool_free(handle)
 
 
-_SIZES = ("hidden", "heads", "layers", "feed_forward", "vocabulary", "positions")
+_SIZES = ("hidden", "heads", "layers", "feed_forward", "vocabulary", "positions", "padding")
 
 
 class _Shape(Structure):

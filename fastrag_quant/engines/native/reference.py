@@ -161,7 +161,9 @@ def _encode_text(encoder: Encoder, ids: np.ndarray) -> np.ndarray:
     words = encoder.words[ids]
     if isinstance(encoder, Int8Encoder):
         words = words * encoder.word_scales[ids, None]
-    hidden = layer_norm(words + encoder.positions[: len(ids)], encoder.embedding_norm, shape.epsilon)
+    takes_position = ids != shape.padding
+    places = np.where(takes_position, np.cumsum(takes_position) - 1, shape.positions)
+    hidden = layer_norm(words + encoder.positions[places], encoder.embedding_norm, shape.epsilon)
     for layer in encoder.layers:
         attended = _attention(product(hidden, layer.query_key_value), shape.heads)
         hidden = layer_norm(product(attended, layer.output) + hidden, layer.attention_norm, shape.epsilon)

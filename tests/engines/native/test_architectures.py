@@ -71,7 +71,7 @@ def test_arrays_have_the_shapes_that_the_encoder_promises(family: str, tmp_path:
     assert len(encoder.layers) == encoder.shape.layers == 3
     assert encoder.shape.positions == POSITIONS
     assert encoder.words.shape == (VOCABULARY, 64)
-    assert encoder.positions.shape == (POSITIONS, 64)
+    assert encoder.positions.shape == (encoder.shape.position_rows, 64)
     assert layer.query_key_value.weight.shape == (192, 64)
     assert layer.up.weight.shape == (96, 64)
     assert layer.down.weight.shape == (64, 96)
@@ -88,8 +88,9 @@ def test_the_first_token_of_robertas_kin_has_the_position_behind_paddings(family
     model = write_small_model(family, tmp_path)
 
     embeddings = model.module.embeddings
-    expected = embeddings.position_embeddings.weight[2:] + embeddings.token_type_embeddings.weight[0]
-    assert np.allclose(model.encoder.positions, expected.detach().numpy(), atol=1e-6)
+    expected = (embeddings.position_embeddings.weight + embeddings.token_type_embeddings.weight[0]).detach().numpy()
+    assert np.allclose(model.encoder.positions[:-1], expected[2:], atol=1e-6)
+    assert np.allclose(model.encoder.positions[-1], expected[1], atol=1e-6), "the last one is that of padding itself"
 
 
 def test_without_an_id_of_padding_robertas_usual_one_counts(tmp_path: Path):
@@ -123,6 +124,7 @@ def test_epsilon_is_the_models_own_or_the_usual_one(bert: SmallModel, tmp_path: 
         ({"hidden_act": "quick_gelu"}, "its activation is 'quick_gelu'"),
         ({"hidden_act": None}, "its activation is None"),
         ({"position_embedding_type": "relative_key"}, "its position_embedding_type is 'relative_key'"),
+        ({"type_vocab_size": 0}, "its type_vocab_size is 0"),
         ({"position_embedding_type": "alibi"}, "its position_embedding_type is 'alibi'"),
         ({"num_attention_heads": 3}, "64 dimensions cannot be shared out among 3 heads"),
         ({"hidden_size": 256}, "heads of attention have 128 dimensions each, and 64 is the limit"),
@@ -136,6 +138,10 @@ def test_epsilon_is_the_models_own_or_the_usual_one(bert: SmallModel, tmp_path: 
         ({"layer_norm_eps": 0.0}, "has the epsilon 0.0"),
         ({"layer_norm_eps": float("nan")}, "has the epsilon nan"),
         ({"model_type": "electra", "embedding_size": 32}, "vectors of another size than its layers"),
+        (
+            {"model_type": "roberta", "pad_token_id": 100, "max_position_embeddings": 200},
+            "its padding is token 100 of 100",
+        ),
         ({"model_type": "roberta", "max_position_embeddings": 1, "pad_token_id": 1}, "its size positions is -1"),
     ],
 )

@@ -149,9 +149,11 @@ def test_a_scale_that_is_not_above_0_is_named(
         ("layers", "1000000000000", "its tensor layers.3.query_key_value.weight is missing"),
         ("vocabulary", "101", "its tensor words is I8 of shape (100, 64), where I8 of shape (101, 64) is expected"),
         ("positions", "39", "its tensor positions is F32 of shape (40, 64)"),
+        ("padding", "100", "its padding is token 100 of 100"),
+        ("padding", "1", "its tensor positions is F32 of shape (40, 64), where F32 of shape (41, 64) is expected"),
         ("epsilon", "nan", "has the epsilon nan"),
         ("epsilon", "-1e-12", "has the epsilon -1e-12"),
-        ("fastrag_quant.native", "2", "has the format 2; this fastrag_quant reads format 1"),
+        ("fastrag_quant.native", "3", "has the format 3; this fastrag_quant reads format 2"),
         ("fastrag_quant.native", None, "is no file of the native engine"),
     ],
 )

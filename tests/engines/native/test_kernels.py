@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_encoders import random_tokens, write_small_model
+from small_encoders import random_tokens, with_padding, write_small_model
 
 from fastrag_quant.engines.native import library, reference
 from fastrag_quant.engines.native.encoder import Int8Encoder
@@ -60,6 +61,19 @@ def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
     cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosines.min() > CLOSEST
     assert np.abs(found - expected).max() < FARTHEST * np.abs(expected).max()
+
+
+@every_level
+def test_the_token_of_padding_takes_no_position_wherever_it_is(encoder_of, level: str, tmp_path: Path):
+    int8 = quantize(write_small_model("roberta", tmp_path).encoder)
+    tokens = with_padding(random_tokens((1, 2, 5, 17, 40)))
+
+    found = vectors(encoder_of(int8, level), tokens)
+
+    assert_close(found, reference.encode_tokens(int8, tokens))
+    shifted = Int8Encoder(**vars(int8) | {"shape": replace(int8.shape, padding=-1), "positions": int8.positions[:-1]})
+    wrong = reference.encode_tokens(shifted, tokens)
+    assert np.abs(found - wrong).max() > FARTHEST * np.abs(wrong).max(), "positions make no difference here"
 
 
 def test_a_level_runs_here_and_the_best_is_taken():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_encoders import FAMILIES, POSITIONS, VOCABULARY, SmallModel, write_small_model
+from small_encoders import FAMILIES, POSITIONS, VOCABULARY, SmallModel, with_padding, write_small_model
 
 from fastrag_quant import QuantizedEmbedder
 from fastrag_quant.engines.native import reference
@@ -46,6 +46,15 @@ def test_the_token_vectors_of_every_architecture_are_those_of_transformers(
     assert found.dtype == np.float32
     assert cosines(expected, found).min() > 0.999999
     assert np.abs(expected - found).max() < 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_they_are_also_where_a_text_holds_the_token_of_padding(family: str, tmp_path: Path, tokens: RaggedTokens):
+    model = write_small_model(family, tmp_path)
+
+    expected = model.token_vectors(with_padding(tokens))
+
+    assert np.abs(expected - reference.encode_tokens(model.encoder, with_padding(tokens))).max() < 1e-4
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh"])

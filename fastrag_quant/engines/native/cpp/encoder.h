@@ -34,10 +34,11 @@ constexpr int kHeadColumns = 64;  // columns of queries, keys and values that ar
 struct Encoder {
   int hidden, width, heads, head, inner, feed_forward;
   int vocabulary, positions;
+  int padding;  // the token that takes no position, -1 where all take one
   float epsilon;
   const int8_t* words;       // [vocabulary][hidden]
   const float* word_scales;  // [vocabulary]
-  const float* position_rows;  // [positions][width]
+  const float* position_rows;  // [positions][width], and that of padding
   Norm embedding_norm;
   std::vector<Layer> layers;
 };

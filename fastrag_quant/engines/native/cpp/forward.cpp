@@ -79,8 +79,17 @@ class Member {
   void embed() {
     const Tokens& t = pass_.tokens;
     for (int text = 0; text < t.texts; text++) {
-      const int start = t.offsets[text], count = t.offsets[text + 1] - start;
-      k_.embed(e_, t.ids + start, 0, count, shared_.rows + (size_t)start * e_.width);
+      int position = 0;
+      for (int start = t.offsets[text], end; start < t.offsets[text + 1]; start = end) {
+        end = start + 1;
+        if (t.ids[start] == e_.padding) {  // which a text holds where it says "<pad>"
+          k_.embed(e_, t.ids + start, e_.positions, 1, rows(start));
+          continue;
+        }
+        while (end < t.offsets[text + 1] && t.ids[end] != e_.padding) end++;
+        k_.embed(e_, t.ids + start, position, end - start, rows(start));
+        position += end - start;
+      }
     }
     normalize(e_.embedding_norm, 0, t.count());
   }

@@ -134,6 +134,7 @@ void check_shape(const fq_shape& s) {
   require(s.hidden <= 1 << 14 && s.feed_forward <= 1 << 16 && s.layers <= 1 << 12, "sizes of the model are out of range");
   require(s.hidden % s.heads == 0, "the heads do not divide the hidden size");
   require(s.hidden / s.heads <= 64, "heads of more than 64 numbers");
+  require(s.padding >= -1 && s.padding < s.vocabulary, "the token of padding is out of range");
   require(s.epsilon > 0 && std::isfinite(s.epsilon), "epsilon is not positive");
 }
 
@@ -204,12 +205,14 @@ fq_encoder* fq_encoder_new(const fq_shape* shape, const fq_embeddings* embedding
     e.feed_forward = padded(shape->feed_forward, kWidthStep);
     e.vocabulary = shape->vocabulary;
     e.positions = shape->positions;
+    e.padding = shape->padding;
     e.epsilon = shape->epsilon;
     e.words = embeddings->words;
     const float* scales = embeddings->word_scales;
     e.word_scales = made->floats(scales, plain_columns(e.vocabulary), e.vocabulary);
-    float* positions = made->keep<float>((size_t)e.positions * e.width);
-    for (int p = 0; p < e.positions; p++)
+    const int rows = e.positions + (e.padding >= 0);
+    float* positions = made->keep<float>((size_t)rows * e.width);
+    for (int p = 0; p < rows; p++)
       std::copy_n(embeddings->positions + (size_t)p * e.hidden, e.hidden, positions + (size_t)p * e.width);
     e.position_rows = positions;
     e.embedding_norm = made->norm(embeddings->norm);

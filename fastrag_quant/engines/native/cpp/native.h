@@ -15,6 +15,7 @@ typedef struct fq_job fq_job;
 
 typedef struct {
   int32_t hidden, heads, layers, feed_forward, vocabulary, positions;
+  int32_t padding; /* the token that takes no position, -1 where all take one */
   float epsilon;
 } fq_shape;
 
@@ -35,7 +36,7 @@ typedef struct {
 typedef struct {
   const int8_t* words; /* [vocabulary][hidden]; must outlive the encoder */
   const float* word_scales; /* [vocabulary] */
-  const float* positions; /* [positions][hidden] */
+  const float* positions; /* [positions][hidden], and a row more for the token of padding, where there is one */
   fq_norm norm;
 } fq_embeddings;
 
