@@ -17,6 +17,7 @@ from fastrag_quant.config import DEFAULTS, Dtype, EmbedderConfig
 from fastrag_quant.engines import Engine, EngineKind
 from fastrag_quant.engines.choice import EngineChoice, check_trusted, choose_engine
 from fastrag_quant.errors import ClosedError, FastragQuantError, InputError, ModelError
+from fastrag_quant.host.forks import no_fork_meanwhile
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import Manifest
 from fastrag_quant.model.modules import transformer_directory
@@ -124,7 +125,8 @@ class QuantizedEmbedder:
         for _ in range(2):
             before = source.state()
             try:
-                self._open(config, kind)
+                with no_fork_meanwhile():
+                    self._open(config, kind)
             except FastragQuantError:
                 if source.state() == before:
                     raise

@@ -5,17 +5,27 @@ Embedders that differ in the form of their vectors alone share the loaded model.
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
+from fastrag_quant.host.forks import no_fork_meanwhile
 from fastrag_quant.model.source import ModelState
 
 # By configuration and state of the model's directory: who asks after it was overwritten gets the new model.
 _loaded: WeakValueDictionary[tuple[EmbedderConfig, ModelState], QuantizedEmbedder] = WeakValueDictionary()
 _loading = threading.Lock()
+
+
+def _free_in_child() -> None:
+    global _loading
+    _loading = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_free_in_child)
 
 
 class SharedEmbedder:
@@ -39,7 +49,7 @@ class SharedEmbedder:
         """
         embedder = self._embedder  # a variable of this call's own: another thread may release it
         if embedder is None:
-            with _loading:
+            with no_fork_meanwhile(), _loading:
                 config = replace(self.config, dtype=self.config.computes_in.value)  # said or left out
                 same = (config, config.source.state())
                 embedder = _loaded.get(same)

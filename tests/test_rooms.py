@@ -29,8 +29,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "config": ("model.*", "vectors.output", "engines"),
     "engines.*": ("host.*", "model.*", "engines", "config"),
     "vectors.*": ("model.*", "vectors.output", "engines"),
-    "embedder": ("model.*", "vectors.output", "engines", "config", "engines.*", "vectors.*"),
-    "shared": ("model.*", "config", "embedder"),
+    "embedder": ("host.*", "model.*", "vectors.output", "engines", "config", "engines.*", "vectors.*"),
+    "shared": ("host.*", "model.*", "config", "embedder"),
     "quantization.*": (
         *("host.*", "text_files", "model.*", "vectors.output", "engines", "config", "engines.*", "embedder"),
     ),
@@ -41,7 +41,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
         *("host.*", "text_files", "model.*", "vectors.output", "engines", "config", "engines.*", "embedder"),
         *("components.*", "pipelines"),
     ),
-    "commands.*": (*("host.*", "text_files", "model.*", "engines", "config", "embedder", "quantization.*", "bench.*"),),
+    "commands.*": (
+        *("host.*", "text_files", "model.*", "engines", "engines.*", "config", "embedder", "quantization.*", "bench.*"),
+    ),
 }
 
 # Packages that take long to import or that not every user has: imported where they are used, never with a module.

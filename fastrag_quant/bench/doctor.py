@@ -11,6 +11,7 @@ from fastrag_quant.bench.environment import in_words, installed_versions
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines import ENGINE_KINDS, EngineKind
 from fastrag_quant.engines.choice import choose_engine
+from fastrag_quant.engines.compiled_models import cache_directory, compiled_models
 from fastrag_quant.engines.native.library import level_in_force
 from fastrag_quant.errors import FastragQuantError, ModelError
 from fastrag_quant.host.cgroups import cpu_quota
@@ -50,6 +51,14 @@ def describe_environment() -> list[tuple[str, str]]:
         ("Aim", "installed" if is_installed("aim") else "missing: pip install aim"),
         ("versions", in_words(versions)),
     ]
+
+
+def describe_compiled_models() -> list[tuple[str, str]]:
+    """Return how much OpenVINO's cache holds, and where: name and finding."""
+    directory = cache_directory()
+    files = compiled_models(directory) if directory else {}
+    megabytes = sum(stat.st_size for stat in files.values()) / 1e6
+    return [("compiled models", f"{len(files)} of OpenVINO's, {megabytes:.1f} MB in {directory or 'no home'}")]
 
 
 def describe_model(model: str) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from fastrag_quant.config import Dtype, EmbedderConfig
 from fastrag_quant.engines import ENGINE_KINDS
 from fastrag_quant.engines.torch_encoder import TorchEncoder
 from fastrag_quant.errors import ModelError
+from fastrag_quant.host.forks import no_fork_meanwhile
 from fastrag_quant.host.noise import import_quietly, quiet_logs
 from fastrag_quant.host.random_state import unchanged_random_state
 from fastrag_quant.model.settings import EmbedderSettings, check_weights_dimension
@@ -85,7 +86,7 @@ class _ProgramOfEachThread:
     def _copy(self, inputs: dict[str, torch.Tensor]) -> torch.jit.ScriptModule:
         import torch
 
-        with quiet_logs():
+        with no_fork_meanwhile(), quiet_logs():
             program = torch.jit.freeze(self._program, optimize_numerics=False)  # frozen already: a plain copy
             for _ in range(2):  # the second call fuses, with warnings that IPEX's means are deprecated
                 program(**inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections import deque
@@ -15,8 +16,10 @@ import numpy as np
 
 from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines import ENGINE_KINDS
+from fastrag_quant.engines.compiled_models import trim, writable_cache_directory
 from fastrag_quant.engines.padded import PaddedBatch, PaddedEngine
 from fastrag_quant.errors import ClosedError, ModelError
+from fastrag_quant.host.forks import no_fork_meanwhile
 from fastrag_quant.host.noise import without_telemetry
 from fastrag_quant.model.settings import EmbedderSettings, check_weights_dimension
 
@@ -58,12 +61,14 @@ class OpenVinoEngine(PaddedEngine):
         """
         super().__init__(settings, config)
         name = config.source.name
-        self._path = directory / IR_NAME
+        self._name = name
         self._pin_threads = config.pin_threads
-        self._start()
+        self._cache = writable_cache_directory()
+        self._begin()
         try:
-            model = self._read()
-        except RuntimeError as error:
+            self._weights = _OpenedFile(directory / WEIGHTS_NAME)
+            model = self._core.read_model(directory / IR_NAME)
+        except (OSError, RuntimeError) as error:
             msg = f"OpenVINO cannot read the model in {name} ({error}). Was it quantized with --engine openvino?"
             raise ModelError(msg) from error
         _check_graph_settings(model, name, settings)
@@ -111,37 +116,43 @@ class OpenVinoEngine(PaddedEngine):
         else:
             list(self._run_all([batch] * (self.streams * _AHEAD)))
 
-    def _start(self) -> None:
-        with without_telemetry():
-            import openvino
-
-        self._core = openvino.Core()
-        self._core.set_property({"CACHE_DIR": str(_cache_directory())})
+    def _begin(self) -> None:
+        self._own_core: Core | None = None
         self._lock = threading.Lock()
         self._requests: dict[_Use, _Requests] = {}
 
-    def _read(self) -> Model:
-        return self._core.read_model(self._path)
+    @property
+    def _core(self) -> Core:
+        if self._own_core is None:
+            with without_telemetry():
+                import openvino
 
-    def start_after_fork(self) -> None:
-        """Read the model anew in a forked process, as of a preloading web server: threads are not inherited.
+            self._own_core = openvino.Core()
+        return self._own_core
 
-        What the parent compiled is kept, because releasing it would wait for its threads.
+    def begin_after_fork(self) -> None:
+        """Compile anew when next used, in a forked process, as of a preloading web server: threads are not inherited.
+
+        The model stays the one that the parent read. What the parent compiled is never released, not even when the
+        process ends: that would wait for threads which are not there.
         """
-        _of_parents.append((self._core, self._model, self._requests))
-        self._start()
-        self._model = self._read()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._own_core, self._requests)))
+        self._begin()
 
     def _compiled(self, use: _Use) -> _Requests:
         with self._lock:
             requests = self._requests.get(use)
             if requests is None or requests.broken:
-                requests = self._requests[use] = _Requests(self._compile(use))
+                with no_fork_meanwhile():
+                    requests = self._requests[use] = _Requests(self._compile(use))
             return requests
 
     def _compile(self, use: _Use) -> CompiledModel:
         if self._model is None:
             raise ClosedError
+        if self._weights.changed:
+            msg = f"{self._name} was written over in place since it was loaded: load it again."
+            raise ModelError(msg)
         throughput = use == "throughput"
         model = _reshaped(self._model, _QUERY_SHAPE) if use == "query" else self._model
         properties = {
@@ -151,19 +162,39 @@ class OpenVinoEngine(PaddedEngine):
             "INFERENCE_PRECISION_HINT": self._precision,
             "ENABLE_CPU_PINNING": self._pin_threads,
         }
-        return self._core.compile_model(model, "CPU", properties)
+        if self._cache is None:
+            return self._core.compile_model(model, "CPU", properties)
+        compiled = self._core.compile_model(model, "CPU", properties | {"CACHE_DIR": str(self._cache)})
+        trim(self._cache)
+        return compiled
 
 
 _running: WeakSet[OpenVinoEngine] = WeakSet()
-_of_parents: list[object] = []
 
 
-def _start_after_fork() -> None:
+def _begin_after_fork() -> None:
     for engine in list(_running):
-        engine.start_after_fork()
+        engine.begin_after_fork()
 
 
-os.register_at_fork(after_in_child=_start_after_fork)
+os.register_at_fork(after_in_child=_begin_after_fork)
+
+
+class _OpenedFile:
+    """The weights, which OpenVINO maps: a directory that is replaced leaves them as they are, writing over does not."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._before = self._now()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the very file that was opened has been written to since."""
+        return self._now() != self._before
+
+    def _now(self) -> tuple[int, int]:
+        stat = os.fstat(self._file.fileno())
+        return stat.st_size, stat.st_mtime_ns
 
 
 class _Requests:
@@ -229,11 +260,6 @@ def _reshaped(model: Model, shape: tuple[int, int]) -> Model:
     reshaped = model.clone()
     reshaped.reshape({parameter.get_any_name(): list(shape) for parameter in reshaped.inputs})
     return reshaped
-
-
-def _cache_directory() -> Path:
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(caches) / "fastrag_quant" / "openvino"
 
 
 def _check_graph_settings(model: Model, name: str, settings: EmbedderSettings) -> None:

@@ -18,7 +18,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -38,6 +37,13 @@ class TorchThreads:
         """Note how many threads to start; they start when first needed."""
         self.count = count
         self._pin = pin
+        self.forget()
+
+    def forget(self) -> None:
+        """Start new threads when next needed: a forked child, as of a preloading web server, has none of these."""
+        self._starting = threading.Lock()
+        self._warming_up = threading.Lock()  # two at once would each hold streams that the other waits for
+        self._started: ThreadPoolExecutor | None = None
 
     @classmethod
     def shared(cls, count: int, pin: bool) -> TorchThreads:
@@ -83,12 +89,14 @@ class TorchThreads:
         with self._warming_up:
             list(self.map(call, range(self.count)))
 
-    @cached_property
-    def _warming_up(self) -> threading.Lock:
-        return threading.Lock()  # two at once would each hold streams that the other waits for
-
-    @cached_property
+    @property
     def _streams(self) -> ThreadPoolExecutor:
+        with self._starting:
+            if self._started is None:
+                self._started = self._start()
+            return self._started
+
+    def _start(self) -> ThreadPoolExecutor:
         streams = ThreadPoolExecutor(self.count, thread_name_prefix="fastrag_quant-stream")
         started = threading.Barrier(self.count)  # so that each start runs in a thread of its own
         thread_ids = list(streams.map(_start_stream, [started] * self.count))
@@ -98,8 +106,8 @@ class TorchThreads:
 
     def __del__(self) -> None:
         """End the threads once no engine holds them."""
-        if "_streams" in self.__dict__:
-            self._streams.shutdown(wait=False)
+        if self._started is not None:
+            self._started.shutdown(wait=False)
 
 
 _running: WeakValueDictionary[tuple[int, bool], TorchThreads] = WeakValueDictionary()
@@ -107,10 +115,10 @@ _starting = threading.Lock()
 
 
 def _forget_threads() -> None:
-    """Start new threads when next needed: a forked child, as of a preloading web server, has none of its parent's."""
+    global _starting  # a fork has no thread that could give it back
+    _starting = threading.Lock()
     for threads in _running.values():
-        threads.__dict__.pop("_streams", None)
-        threads.__dict__.pop("_warming_up", None)
+        threads.forget()
 
 
 os.register_at_fork(after_in_child=_forget_threads)

@@ -16,8 +16,9 @@ from typing import Any
 
 _STDERR = 2
 
-# Two threads that held standard error back at once would give it back in the wrong order.
+# Two threads that held standard error back at once would give it back in the wrong order, and so with the variable.
 _holding_back = threading.Lock()
+_without_telemetry = threading.RLock()
 
 # Each message has a line that says when it can go; the engine ipex ends with IPEX 2.8, and these with it.
 _HARMLESS = re.compile(
@@ -61,23 +62,40 @@ class _Quiet:
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
-        self._asking = 0
+        self._asking: list[int] = []  # threads, each as often as it asks
         self._silence = ExitStack()
 
     def __enter__(self) -> None:
         with self._changing:
-            self._asking += 1
-            if self._asking == 1:
+            self._asking.append(threading.get_ident())
+            if len(self._asking) == 1:
                 self._silence.enter_context(_silence())
 
     def __exit__(self, *_: object) -> None:
         with self._changing:
-            self._asking -= 1
-            if self._asking == 0:
+            self._asking.remove(threading.get_ident())
+            if not self._asking:
                 self._silence.close()
+
+    def go_on_in_child(self) -> None:
+        """End what threads asked for that a forked child does not have."""
+        self._changing = threading.Lock()
+        asked, this = bool(self._asking), threading.get_ident()
+        self._asking = [thread for thread in self._asking if thread == this]
+        if asked and not self._asking:
+            self._silence.close()
 
 
 _quiet = _Quiet()
+
+
+def _go_on_in_child() -> None:
+    global _holding_back, _without_telemetry
+    _holding_back, _without_telemetry = threading.Lock(), threading.RLock()
+    _quiet.go_on_in_child()
+
+
+os.register_at_fork(after_in_child=_go_on_in_child)
 
 
 def quiet_logs() -> AbstractContextManager[None]:
@@ -125,15 +143,16 @@ def without_telemetry() -> Iterator[None]:
     They do so without asking, from their import on, save where this variable says that nobody is
     there to ask. What an application decided before, by importing them itself, stays.
     """
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["CI"]
-        else:
-            os.environ["CI"] = before
+    with _without_telemetry:
+        before = os.environ.get("CI")
+        os.environ["CI"] = "true"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["CI"]
+            else:
+                os.environ["CI"] = before
 
 
 @contextmanager

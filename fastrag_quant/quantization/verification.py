@@ -15,6 +15,7 @@ from fastrag_quant.config import DEFAULTS, EmbedderConfig
 from fastrag_quant.embedder import QuantizedEmbedder
 from fastrag_quant.engines import ENGINE_KINDS, REFERENCE
 from fastrag_quant.engines.choice import fp32_of, int8_engines, why_not_trusted
+from fastrag_quant.engines.compiled_models import nothing_kept
 from fastrag_quant.errors import FidelityError, InputError, ModelError
 from fastrag_quant.model.json_files import read_json
 from fastrag_quant.model.manifest import Manifest
@@ -74,7 +75,7 @@ def verify(
     trusted = [name for name in built if why_not_trusted(ENGINE_KINDS[name], int8) is None]
     usable = [name for name in trusted if ENGINE_KINDS[name].why_not_here() is None]
     embedded = {}
-    with _no_warnings_of_cut_texts():
+    with _no_warnings_of_cut_texts(), nothing_kept():
         for name in usable or trusted or built:  # with none that is usable, the first says why
             with QuantizedEmbedder.from_config(replace(int8, engine=name)) as embedder:
                 embedded[name] = _Vectors.of_int8(embedder, chosen)
@@ -107,7 +108,7 @@ def verify_all(
     :raises FidelityError: if an engine's vectors are too far from the fp32 ones.
     """
     whole = manifest.settings.dimension  # ranges are of all dimensions, however many the model keeps
-    with _no_warnings_of_cut_texts():
+    with _no_warnings_of_cut_texts(), nothing_kept():
         with _fp32_embedder(replace(fp32, truncate_dim=whole)) as embedder:
             expected = _Vectors.of(embedder, texts.held_out)
             calibrated = embedder.embed_documents(texts.texts)
