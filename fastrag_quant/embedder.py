@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -257,8 +258,9 @@ class QuantizedEmbedder:
         :raises InputError: for anything but an iterable of strings, once the iterator gets there.
         """
         prompt = self._settings.document_prompt if prompt is None else prompt
-        for vectors in self._embed(texts, prompt, batch_size, progress_bar):
-            yield from vectors
+        with closing(self._embed(texts, prompt, batch_size, progress_bar)) as windows:
+            for vectors in windows:
+                yield from vectors
 
     def warm_up(self, lengths: Iterable[int] | None = None, batch_size: int = 1) -> None:
         """Run every shape that texts of these lengths need, so that none is compiled while a user waits.
@@ -336,7 +338,7 @@ class QuantizedEmbedder:
 
     def _embed(
         self, texts: Iterable[str], prompt: str, batch_size: int, progress_bar: bool, kind: str = "documents"
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """Yield the vectors of consecutive texts, a window at a time."""
         check_whole_number(batch_size, "batch_size")
         if reason := why_not_prompt(self._settings, prompt):
@@ -344,8 +346,11 @@ class QuantizedEmbedder:
         encoder = WindowEncoder(self._tokenizer, self._engine, self._settings.dimension, self._rows)
         total = len(texts) if isinstance(texts, Sequence) else None
         count = truncated = 0
-        with tqdm(total=total, desc="Embedding", unit=" texts", disable=not progress_bar) as progress:
-            for window in encoder.encode(texts, prompt, batch_size, progress.update):
+        with (
+            tqdm(total=total, desc="Embedding", unit=" texts", disable=not progress_bar) as progress,
+            closing(encoder.encode(texts, prompt, batch_size, progress.update)) as windows,
+        ):
+            for window in windows:
                 count += len(window.vectors)
                 truncated += window.truncated
                 yield self._form.apply(window.vectors)

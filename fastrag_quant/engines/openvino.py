@@ -246,9 +246,15 @@ def _finish(running: deque[tuple[InferRequest, dict[str, np.ndarray]]], requests
 
 def _wait_for(running: deque[tuple[InferRequest, dict[str, np.ndarray]]], requests: _Requests) -> None:
     """Wait until none runs that still reads its arrays. A further failure is not told: the first one is."""
+    interrupt: BaseException | None = None
     while running:
-        with suppress(Exception):
-            _finish(running, requests)
+        try:
+            with suppress(Exception):
+                _finish(running, requests)
+        except BaseException as error:  # Ctrl-C once more: a batch takes milliseconds, and memory that it reads stays
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _vectors(request: InferRequest) -> np.ndarray:

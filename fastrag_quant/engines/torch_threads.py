@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -86,7 +87,7 @@ class TorchThreads:
             finally:
                 all_done.wait()
 
-        with self._warming_up:
+        with self._warming_up, _released_by_failure(all_done):
             list(self.map(call, range(self.count)))
 
     @property
@@ -99,7 +100,12 @@ class TorchThreads:
     def _start(self) -> ThreadPoolExecutor:
         streams = ThreadPoolExecutor(self.count, thread_name_prefix="fastrag_quant-stream")
         started = threading.Barrier(self.count)  # so that each start runs in a thread of its own
-        thread_ids = list(streams.map(_start_stream, [started] * self.count))
+        try:
+            with _released_by_failure(started):
+                thread_ids = list(streams.map(_start_stream, [started] * self.count))
+        except BaseException:
+            streams.shutdown(wait=False)
+            raise
         if self._pin:
             pin_threads(thread_ids)
         return streams
@@ -122,6 +128,16 @@ def _forget_threads() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_threads)
+
+
+@contextmanager
+def _released_by_failure(barrier: threading.Barrier) -> Iterator[None]:
+    """Let go of those that wait where the block fails: after Ctrl-C, calls that were still to come are cancelled."""
+    try:
+        yield
+    except BaseException:
+        barrier.abort()
+        raise
 
 
 def _in_inference_mode(function: Callable[..., Result], *arguments: Any) -> Result:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 
@@ -52,7 +53,7 @@ class WindowEncoder:
 
     def encode(
         self, texts: Iterable[str], prompt: str, limit: int, progress: Callable[[int], object]
-    ) -> Iterator[Window]:
+    ) -> Generator[Window, None, None]:
         """Yield windows in input order, reading texts no further ahead than the engine needs.
 
         A text of no tokens gets zeros, and no engine sees it.
@@ -65,15 +66,19 @@ class WindowEncoder:
         :raises ModelError: if the engine gives a vector that is not finite.
         """
         started: deque[Window] = deque()
-        encoded = self._encode_batches(self._batches(self._tokenized(texts, prompt), limit, started, progress))
-        for vectors in encoded:
-            window = next(window for window in started if window.batches)
-            batch = window.batches.popleft()
-            check_finite(vectors, batch, window.start)
-            window.vectors[batch] = vectors
-            progress(len(batch))
-            while started and not started[0].batches:
-                yield started.popleft()
+        # Closed here, in this order: an error's traceback would keep them, and what they have under way, for long.
+        with (
+            closing(self._tokenized(texts, prompt)) as tokenized,
+            closing(self._encode_batches(self._batches(tokenized, limit, started, progress))) as encoded,
+        ):
+            for vectors in encoded:
+                window = next(window for window in started if window.batches)
+                batch = window.batches.popleft()
+                check_finite(vectors, batch, window.start)
+                window.vectors[batch] = vectors
+                progress(len(batch))
+                while started and not started[0].batches:
+                    yield started.popleft()
         yield from started  # of texts of no tokens
 
     def _batches(
@@ -96,7 +101,7 @@ class WindowEncoder:
             for batch in list(batches):
                 yield tokens.take(batch)
 
-    def _encode_batches(self, batches: Iterator[RaggedTokens]) -> Iterator[np.ndarray]:
+    def _encode_batches(self, batches: Iterator[RaggedTokens]) -> Generator[np.ndarray, None, None]:
         """Run a lone batch for latency, and several for throughput."""
         first = next(batches, None)
         if first is None:
@@ -107,7 +112,7 @@ class WindowEncoder:
         else:
             yield from self.engine.encode_all(chain((first, second), batches))
 
-    def _tokenized(self, texts: Iterable[str], prompt: str) -> Iterator[tuple[RaggedTokens, int]]:
+    def _tokenized(self, texts: Iterable[str], prompt: str) -> Generator[tuple[RaggedTokens, int], None, None]:
         """Tokenize the next window while the engine runs; the texts are read in the calling thread."""
         windows = _windows(texts, prompt)
         first, second = next(windows, None), next(windows, None)
@@ -116,13 +121,17 @@ class WindowEncoder:
         if second is None:
             yield self.tokenizer(first)
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="fastrag_quant-tokenizer") as tokenizer:
-            ahead: deque[Future[tuple[RaggedTokens, int]]] = deque()
+        tokenizer = ThreadPoolExecutor(1, thread_name_prefix="fastrag_quant-tokenizer")
+        ahead: deque[Future[tuple[RaggedTokens, int]]] = deque()
+        try:
             for window in chain((first, second), windows):
                 ahead.append(tokenizer.submit(self.tokenizer, window))
                 if len(ahead) > 1:
                     yield ahead.popleft().result()
             yield ahead.popleft().result()
+        finally:
+            # Not waited for: the garbage of an iterator left half way may be collected in that very thread.
+            tokenizer.shutdown(wait=False, cancel_futures=True)
 
 
 def _windows(texts: Iterable[str], prompt: str) -> Iterator[list[str]]:

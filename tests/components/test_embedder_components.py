@@ -182,3 +182,16 @@ def test_the_constructor_loads_no_model_and_warm_up_shows_the_real_error(embedde
 
     with pytest.raises(ModelError, match=str(tmp_path / "no-such-model")):
         missing.warm_up()
+
+
+def test_documents_and_a_query_in_bf16_are_close_to_fp32_and_not_the_same(minilm, fp32_embedder, statements):
+    bf16 = {"model": str(minilm), "engine": "torch", "dtype": "bfloat16"}
+    texts = list(statements.values())
+
+    documents = QuantizedDocumentEmbedder(**bf16).run([Document(content=text) for text in texts])["documents"]
+    query = QuantizedTextEmbedder(**bf16).run(texts[0])["embedding"]
+
+    vectors = np.array([*(document.embedding for document in documents), query])
+    fp32 = fp32_embedder.embed_documents([*texts, texts[0]])
+    assert np.sum(vectors * fp32, axis=1).min() > 0.9999
+    assert not np.allclose(vectors, fp32, atol=1e-5), "these are fp32 vectors under the name of bf16"

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from concurrent.futures import ThreadPoolExecutor
 
+import haystack
 import pytest
 from haystack import Document, Pipeline
 from haystack.components.retrievers.in_memory import InMemoryEmbeddingRetriever
@@ -18,6 +19,7 @@ from fastrag_quant.components import (
     QuantizedDocumentEmbedder,
     QuantizedTextEmbedder,
 )
+from fastrag_quant.errors import InputError
 
 QUERY = "How do I throw an exception?"
 
@@ -86,6 +88,50 @@ def test_warm_up_compiles_the_shapes_of_single_queries(components, shapes_of):
 def test_run_async_gives_what_run_gives(components):
     for component, inputs in components:
         assert asyncio.run(component.run_async(**inputs)) == component.run(**inputs)
+
+
+def test_fifty_runs_of_each_on_an_event_loop_load_once_and_give_what_single_runs_give(loads, components):
+    runs = [
+        (component, {name: f"{given} {number}" if isinstance(given, str) else given for name, given in inputs.items()})
+        for number in range(50)
+        for component, inputs in components
+    ]
+
+    async def all_at_once():
+        return await asyncio.gather(*(component.run_async(**inputs) for component, inputs in runs))
+
+    results = asyncio.run(all_at_once())
+
+    assert len(loads) == 1
+    assert results == [component.run(**inputs) for component, inputs in runs]
+
+
+def test_an_error_of_one_run_on_an_event_loop_reaches_no_other(components):
+    text_embedder, inputs = components[0]
+    expected = text_embedder.run(**inputs)
+
+    async def all_at_once():
+        bad = [text_embedder.run_async("\ud800") for _ in range(25)]
+        good = [text_embedder.run_async(**inputs) for _ in range(25)]
+        return await asyncio.gather(*bad, *good, return_exceptions=True)
+
+    results = asyncio.run(all_at_once())
+
+    assert {type(error) for error in results[:25]} == {InputError}
+    assert results[25:] == [expected] * 25
+
+
+def test_a_pipeline_on_an_event_loop_runs_them_there(components):
+    pipeline = getattr(haystack, "AsyncPipeline", Pipeline)()  # Haystack 3 has one class for both
+    for name, (component, _) in zip(("text", "documents", "ranker", "retriever"), components, strict=True):
+        pipeline.add_component(name, component)
+    given = dict(zip(pipeline.graph.nodes, (inputs for _, inputs in components), strict=True))
+
+    results = asyncio.run(pipeline.run_async(given))
+
+    assert all(component.__haystack_supports_async__ for component, _ in components)
+    alone = [component.run(**inputs) for component, inputs in components]
+    assert results == dict(zip(pipeline.graph.nodes, alone, strict=True))
 
 
 def test_run_async_leaves_the_event_loop_free(components, monkeypatch):

@@ -145,8 +145,9 @@ static void check(const Model& model, fq_pool* one, fq_pool* several) {
   offsets[0] = 0;
   offsets[1] = length;
   Floats alone((size_t)(pooling ? 1 : length) * hidden);
-  fq_job* job = fq_submit(several, model.encoder, ids.get(), offsets.get(), 1, pooling, 1, alone.get());
-  require(job && !fq_wait(several, job), "fq_submit");
+  fq_job* job = nullptr;
+  require(!fq_submit(several, model.encoder, ids.get(), offsets.get(), 1, pooling, 1, alone.get(), &job) && job, "fq_submit");
+  require(!fq_wait(several, &job) && !job && !fq_wait(several, &job), "fq_wait");
   const size_t start = (size_t)(pooling ? text : texts.offsets[text]) * hidden;
   same(together->get() + start, alone.get(), alone.size(), "alone and together: the same bits");
 }
@@ -179,8 +180,10 @@ static void check_threads(const Model& model, fq_pool* pool) {
         Floats out(expected->size());
         const bool later = round % 2;
         if (later) {
-          fq_job* job = fq_submit(pool, model.encoder, texts.ids.get(), texts.offsets.get(), 3, 2, 1, out.get());
-          require(job && !fq_wait(pool, job), "fq_wait in a thread");
+          fq_job* job = nullptr;
+          require(!fq_submit(pool, model.encoder, texts.ids.get(), texts.offsets.get(), 3, 2, 1, out.get(), &job) &&
+                      !fq_wait(pool, &job),
+                  "fq_wait in a thread");
         } else {
           require(!fq_encode(pool, model.encoder, texts.ids.get(), texts.offsets.get(), 3, 2, 1, out.get()),
                   "fq_encode in a thread");

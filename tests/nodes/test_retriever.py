@@ -637,3 +637,15 @@ def test_a_path_is_taken_as_well_as_a_string(minilm_int8: Path, retriever):
     from_path = QuantizedBiEncoderRetriever(minilm_int8)
 
     assert np.array_equal(from_path.embed_queries("a query"), retriever.embed_queries("a query"))
+
+
+@pytest.mark.parametrize("engine", ["torch", "ipex"])
+def test_vectors_in_bf16_are_close_to_fp32_and_not_the_same(minilm, fp32_embedder, documents, engine):
+    retriever = QuantizedBiEncoderRetriever(str(minilm), engine=engine, dtype="bfloat16", progress_bar=False)
+    texts = [document.content for document in documents]
+
+    vectors = np.concatenate([retriever.embed_documents(documents), retriever.embed_queries(texts)])
+
+    fp32 = fp32_embedder.embed_documents(texts * 2)
+    assert np.sum(vectors * fp32, axis=1).min() > 0.9999
+    assert not np.allclose(vectors, fp32, atol=1e-5), "these are fp32 vectors under the name of bf16"

@@ -113,3 +113,25 @@ def test_the_engine_computes_in_what_the_model_says_where_the_cpu_has_it(
         compiled = embedder._engine._compile("latency")
 
     assert hint in str(compiled.get_property("INFERENCE_PRECISION_HINT"))
+
+
+@needs_bf16
+def test_a_model_for_which_bf16_was_chosen_computes_in_it_and_keeps_its_vectors(
+    tiny_model: Path, passages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told = {"engine": "openvino", "sample_size": 20, "pooling": "mean"}
+    found: dict[str, list[np.ndarray]] = {}
+    for precision in ("f32", "bf16"):
+        monkeypatch.setattr(inference_precision, "best_precision", lambda *_, chosen=precision: chosen)
+        result = quantize(tiny_model, tmp_path / precision, passages, **told)
+        assert result.fidelity["openvino"].cosine_mean > 0.99
+        with QuantizedEmbedder(tmp_path / precision) as embedder:
+            found[precision] = [
+                embedder.embed_queries(["raise an error"]),
+                embedder.embed_documents(passages[:1]),
+                embedder.embed_documents(passages),
+            ]
+
+    for f32, bf16 in zip(found["f32"], found["bf16"], strict=True):
+        assert np.sum(f32 * bf16, axis=1).min() > 0.999
+        assert not np.allclose(f32, bf16, atol=1e-5), "these are vectors in f32 under the name of bf16"

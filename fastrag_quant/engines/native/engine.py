@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from fastrag_quant.config import EmbedderConfig
 from fastrag_quant.engines.native.artefact import WEIGHTS_NAME, read_int8
 from fastrag_quant.engines.native.int8 import quantize_source
 from fastrag_quant.engines.native.library import Encoder, Pass, Pool
-from fastrag_quant.errors import ClosedError
+from fastrag_quant.errors import ClosedError, ModelError
 from fastrag_quant.host.cpu import usable_cores
 from fastrag_quant.model.settings import EmbedderSettings, check_weights_dimension
 from fastrag_quant.model.tokenization import RaggedTokens
@@ -71,14 +72,16 @@ class NativeEngine:
         running: deque[Pass] = deque()
         try:
             for tokens in batches:
-                running.append(pool.submit(self._pass(encoder, tokens)))
+                running.append(self._pass(encoder, tokens))
+                pool.submit(running[-1])
                 if len(running) > 2 * self._threads:
-                    yield pool.wait(running.popleft())
+                    yield _finish(running, pool)
             while running:
-                yield pool.wait(running.popleft())
+                yield _finish(running, pool)
         finally:
-            for one in running:  # a pass writes to memory of its own: it ends before that goes
-                pool.wait(one)
+            for one in running:
+                with suppress(ModelError):  # a further failure is not told: the first one is
+                    pool.wait(one)
 
     def warm_up(self, lengths: Iterable[int], batch_size: int) -> None:
         """Start the threads and touch the weights; nothing is compiled, whatever the lengths."""
@@ -105,3 +108,10 @@ class NativeEngine:
 
     def _pass(self, encoder: Encoder, tokens: RaggedTokens) -> Pass:
         return Pass(encoder, tokens, self._settings.pooling, self._settings.normalize)
+
+
+def _finish(running: deque[Pass], pool: Pool) -> np.ndarray:
+    """Return the vectors of the oldest pass. It stays among the running ones until it has surely ended."""
+    vectors = pool.wait(running[0])
+    running.popleft()
+    return vectors

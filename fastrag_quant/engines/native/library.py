@@ -137,7 +137,7 @@ class Pass:
             int(normalize),
             _address(self.vectors),
         )
-        self.job: int | None = None
+        self.job = c_void_p()  # none
 
 
 class Pool:
@@ -146,25 +146,28 @@ class Pool:
     def __init__(self, threads: int, pin: bool) -> None:
         """Start nothing yet: threads start with the first work."""
         self._handle = c_void_p(_checked(_library().fq_pool_new(threads, int(pin))))
+        # Threads write to their memory, whatever becomes of who submitted them: Ctrl-C comes between any two steps.
+        self._submitted: set[Pass] = set()
 
     def run(self, one: Pass) -> np.ndarray:
         """Return a pass's vectors as soon as can be: here, with the help of threads that have nothing to do."""
         _check(_library().fq_encode(self._handle, *one.arguments))
         return one.vectors
 
-    def submit(self, one: Pass) -> Pass:
+    def submit(self, one: Pass) -> None:
         """Let a thread of the pool run a pass, for which :meth:`wait` must be called."""
-        one.job = _checked(_library().fq_submit(self._handle, *one.arguments))
-        return one
+        self._submitted.add(one)
+        _check(_library().fq_submit(self._handle, *one.arguments, ctypes.byref(one.job)))
 
     def wait(self, one: Pass) -> np.ndarray:
-        """Return the vectors of a pass that was submitted."""
-        job, one.job = one.job, None
-        _check(_library().fq_wait(self._handle, c_void_p(job)))
+        """Return the vectors of a pass once it is over, if it was submitted."""
+        failed = _library().fq_wait(self._handle, ctypes.byref(one.job))
+        self._submitted.discard(one)
+        _check(failed)
         return one.vectors
 
     def __del__(self) -> None:
-        """Wait for the threads to end."""
+        """Wait for what was submitted, and for the threads to end."""
         if handle := getattr(self, "_handle", None):
             _library().fq_pool_free(handle)
 
@@ -213,8 +216,8 @@ def _library() -> Any:
         "fq_pool_new": (c_void_p, [c_int32, c_int32]),
         "fq_pool_free": (None, [c_void_p]),
         "fq_encode": (c_int32, encode),
-        "fq_submit": (c_void_p, encode),
-        "fq_wait": (c_int32, [c_void_p, c_void_p]),
+        "fq_submit": (c_int32, [*encode, POINTER(c_void_p)]),
+        "fq_wait": (c_int32, [c_void_p, POINTER(c_void_p)]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)

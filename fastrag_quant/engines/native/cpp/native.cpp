@@ -267,19 +267,20 @@ int32_t fq_encode(fq_pool* pool, const fq_encoder* made, const int32_t* ids, con
   });
 }
 
-fq_job* fq_submit(fq_pool* pool, const fq_encoder* made, const int32_t* ids, const int32_t* offsets, int32_t texts,
-                  int32_t pooling, int32_t normalize, float* out) {
-  return guarded((fq_job*)nullptr, [&] {
+int32_t fq_submit(fq_pool* pool, const fq_encoder* made, const int32_t* ids, const int32_t* offsets, int32_t texts,
+                  int32_t pooling, int32_t normalize, float* out, fq_job** submitted) {
+  return guarded(1, [&] {
     auto job = std::make_unique<fq_job>(make_pass(made, ids, offsets, texts, pooling, normalize, out));
     pool->pool.submit(job->job);
-    return job.release();
+    *submitted = job.release();
+    return 0;
   });
 }
 
-int32_t fq_wait(fq_pool* pool, fq_job* job) {
+int32_t fq_wait(fq_pool* pool, fq_job** submitted) {
   return guarded(1, [&] {
-    const std::unique_ptr<fq_job> owned(job);
-    pool->pool.wait(job->job);
+    const std::unique_ptr<fq_job> job(std::exchange(*submitted, nullptr));
+    if (job) pool->pool.wait(job->job);
     return 0;
   });
 }

@@ -61,9 +61,10 @@ FQ_EXPORT void fq_pool_free(fq_pool*);
    the mean. out: float [texts or tokens][hidden]. All must stay as they are until the pass is over. */
 FQ_EXPORT int32_t fq_encode(fq_pool*, const fq_encoder*, const int32_t* ids, const int32_t* offsets, int32_t texts,
                   int32_t pooling, int32_t normalize, float* out);
-FQ_EXPORT fq_job* fq_submit(fq_pool*, const fq_encoder*, const int32_t* ids, const int32_t* offsets, int32_t texts,
-                  int32_t pooling, int32_t normalize, float* out);
-FQ_EXPORT int32_t fq_wait(fq_pool*, fq_job*); /* frees the job */
+/* The job is written where the caller keeps it, for a caller may be interrupted before it has read what is returned. */
+FQ_EXPORT int32_t fq_submit(fq_pool*, const fq_encoder*, const int32_t* ids, const int32_t* offsets, int32_t texts,
+                  int32_t pooling, int32_t normalize, float* out, fq_job**);
+FQ_EXPORT int32_t fq_wait(fq_pool*, fq_job**); /* frees the job and makes it null, and does nothing where it is */
 
 #ifdef __cplusplus
 }
