@@ -57,6 +57,11 @@ def vectors(encoder: Encoder, tokens: RaggedTokens, pooling: Pooling | None = No
     return Pool(threads, pin=False).run(Pass(encoder, tokens, pooling, normalize=pooling is not None))
 
 
+def submitted(pool: Pool, one: Pass) -> np.ndarray:
+    pool.submit(one)
+    return pool.wait(one)
+
+
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
     cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosines.min() > CLOSEST
@@ -204,7 +209,7 @@ def test_many_threads_share_a_pool(int8: Int8Encoder):
 
     def embed(number: int) -> bool:
         one = Pass(encoder, RaggedTokens.of([texts[number % 4]]), Pooling.MEAN, normalize=True)
-        found = pool.wait(pool.submit(one)) if number % 2 else pool.run(one)
+        found = submitted(pool, one) if number % 2 else pool.run(one)
         return np.array_equal(found, alone[number % 4])
 
     with ThreadPoolExecutor(16) as callers:
@@ -214,12 +219,12 @@ def test_many_threads_share_a_pool(int8: Int8Encoder):
 def test_a_forked_child_computes_with_what_its_parent_loaded(int8: Int8Encoder):
     encoder, pool = Encoder(int8), Pool(2, pin=False)
     one = Pass(encoder, random_tokens([3, 30]), Pooling.MEAN, normalize=True)
-    expected = pool.wait(pool.submit(one)).copy()
+    expected = submitted(pool, one).copy()
 
     child = os.fork()
     if child == 0:  # pragma: no cover - in the child
         signal.alarm(60)
-        same = np.array_equal(pool.wait(pool.submit(one)), expected) and np.array_equal(pool.run(one), expected)
+        same = np.array_equal(submitted(pool, one), expected) and np.array_equal(pool.run(one), expected)
         os._exit(0 if same else 1)
     _, status = os.waitpid(child, 0)
 
