@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,8 +36,11 @@ collect_ignore = [name for name, extra in NEEDS.items() if missing_distributions
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the mark of single tests that not every environment can run."""
+    """Know the mark of single tests that not every environment can run, and pass Ctrl-C on to processes of tests."""
     config.addinivalue_line("markers", "needs(extra): runs where the extra is installed")
+    # A shell without job control starts what runs in the background deaf to it.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
